@@ -1,0 +1,347 @@
+//! The errors: one enum an operation.
+//!
+//! Each error names the thing that failed and, where there is one, the remedy. All of them are
+//! `#[non_exhaustive]`: later versions may tell more causes apart.
+
+use std::io;
+use std::path::PathBuf;
+
+use procession_wire::{EncodeError, FrameError, Message};
+
+use crate::id::ProcessId;
+use crate::lifecycle::ExitReport;
+use crate::model::ConfigurationError;
+
+const NO_MANAGER: &str =
+    "the process manager is not running any more: it was shut down, or its runtime has ended";
+
+/// Why a process could not be started.
+///
+/// Whatever the cause, nothing is left behind: no process, no run directory, no descriptor.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpawnProcessError {
+    /// The manager has ended, or is shutting down.
+    #[error("{NO_MANAGER}")]
+    ManagerCommunicationError,
+    /// What was asked for contradicts itself; nothing was started.
+    #[error("cannot start {program}: {source}")]
+    InvalidConfiguration {
+        /// The program that was to be started.
+        program: String,
+        /// What is wrong with the request.
+        source: ConfigurationError,
+    },
+    /// The run directory, or a file in it, could not be made.
+    #[error("cannot create the run directory {}: {source}", path.display())]
+    CannotCreateProcessWorkingDir {
+        /// The directory or file that could not be made.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A named pipe could not be made or opened.
+    #[error("cannot create the named pipe {}: {source}", path.display())]
+    CannotCreateNamedPipe {
+        /// Where the pipe was to be.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// [`Runnable::bootstrap_cmd`](crate::model::Runnable::bootstrap_cmd) failed or panicked.
+    #[error("preparing the process failed: {0}")]
+    BootstrapProcessFailed(String),
+    /// The system refused to start the program.
+    #[error("cannot start {program}: {source}")]
+    CannotSpawnProcess {
+        /// The program, or the interpreter of the script.
+        program: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A limit of the system or of this process is used up.
+    #[error("cannot start {program}: {limit} ({source})")]
+    ResourceLimit {
+        /// The program that was to be started.
+        program: String,
+        /// Which limit, what it is now, and how to raise it.
+        limit: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+/// Why a message could not be sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteMessageError {
+    /// No process has this id: it was never spawned here, or it has been removed.
+    #[error("there is no process {0}")]
+    ProcessNotFound(ProcessId),
+    /// The process was spawned without a message input.
+    #[error("process {0} was spawned without messaging to it: give its Cmd a Messaging with input")]
+    MessageWriterNotFound(ProcessId),
+    /// The manager has ended.
+    #[error("{NO_MANAGER}")]
+    ManagerCommunicationError,
+    /// The process has ended; what was not yet handed to the kernel is not sent.
+    #[error("process {id} has ended: {report}")]
+    ProcessExited {
+        /// The process.
+        id: ProcessId,
+        /// How it ended. Its output may still be being read.
+        report: Box<ExitReport>,
+    },
+    /// The input is closed: by the child, or by `close_input`.
+    #[error("the message input of process {0} is closed")]
+    InputClosed(ProcessId),
+    /// The message is larger than the process's message limit.
+    #[error(
+        "a message of {len} bytes is over the limit of {limit} bytes: raise Messaging::message_limit"
+    )]
+    TooLarge {
+        /// Bytes of payload.
+        len: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// A message with a newline in it cannot be sent as one line.
+    #[error(
+        "the message has a newline at byte {at}, and one line is one message: use Framing::Frames"
+    )]
+    EmbeddedNewline {
+        /// Where the first newline is.
+        at: usize,
+    },
+    /// The queue to the process is full. Only [`try_send_message`] says so; it hands the message back.
+    ///
+    /// [`try_send_message`]: crate::ProcessManagerHandle::try_send_message
+    #[error("the queue to the process is full")]
+    BufferFull(Message),
+    /// The value could not be turned into a message.
+    #[error("cannot serialise the message: {0}")]
+    CannotSerializeMessage(String),
+    /// The child broke the protocol, and its channel was closed in both directions.
+    #[error("the channel of the process is closed: the child broke the protocol: {0}")]
+    FramingLost(FrameError),
+    /// The pipe failed.
+    #[error("writing to the process failed: {0}")]
+    IoError(#[source] io::Error),
+}
+
+impl From<EncodeError> for WriteMessageError {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::TooLarge { len, limit } => Self::TooLarge { len, limit },
+            EncodeError::EmbeddedNewline { at } => Self::EmbeddedNewline { at },
+            other => Self::CannotSerializeMessage(other.to_string()),
+        }
+    }
+}
+
+#[cfg(any(feature = "json", feature = "message-pack"))]
+impl From<procession_wire::SerdeError> for WriteMessageError {
+    fn from(error: procession_wire::SerdeError) -> Self {
+        Self::CannotSerializeMessage(error.to_string())
+    }
+}
+
+/// Why a process's messages could not be subscribed to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadMessageError {
+    /// No process has this id: it was never spawned here, or it has been removed.
+    #[error("there is no process {0}")]
+    ProcessNotFound(ProcessId),
+    /// The process was spawned without a message output.
+    #[error(
+        "process {0} was spawned without messaging from it: give its Cmd a Messaging with output"
+    )]
+    MessageReaderNotFound(ProcessId),
+    /// The manager has ended.
+    #[error("{NO_MANAGER}")]
+    ManagerCommunicationError,
+    /// The process has ended, and all that it wrote has been delivered to earlier subscriptions.
+    #[error("process {id} has ended and its messages have been read: {report}")]
+    ProcessExited {
+        /// The process.
+        id: ProcessId,
+        /// How it ended.
+        report: Box<ExitReport>,
+    },
+    /// A subscription needs room for at least one message.
+    #[error("a subscription's buffer must hold at least one message and one byte")]
+    EmptyBuffer,
+}
+
+/// An item of a message stream that is not a message.
+///
+/// The stream goes on after [`LostMessages`](Self::LostMessages) and
+/// [`MessageTooLarge`](Self::MessageTooLarge); it ends after the others.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiveMessageError {
+    /// The subscription was too slow, and this many messages were dropped to make room
+    /// ([`Overflow::DropOldest`](crate::model::Overflow::DropOldest)). They would have come here,
+    /// between the message before this item and the one after it.
+    #[error("{0} messages were lost: the subscription did not read them in time")]
+    LostMessages(u64),
+    /// The child wrote a line over the message limit. It was skipped to its end; the next line is
+    /// read as usual.
+    #[error(
+        "the child wrote a line of over {limit} bytes, and it was skipped: raise Messaging::message_limit"
+    )]
+    MessageTooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The child broke the protocol. Nothing after it is believed; the stream ends.
+    #[error("the child broke the protocol: {0}")]
+    FramingLost(FrameError),
+    /// Reading from the child failed; the stream ends.
+    #[error("reading from the child failed: {0}")]
+    ReadFailed(String),
+}
+
+/// An item of a stream of strings or of deserialised values that is not such a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiveDeserializedMessageError {
+    /// See [`ReceiveMessageError::LostMessages`].
+    #[error("{0} messages were lost: the subscription did not read them in time")]
+    LostMessages(u64),
+    /// This message is not what was asked for; the next one is read as usual.
+    #[error("{0}")]
+    CannotDeserializeMessage(String),
+    /// Anything else that a message stream can say.
+    #[error(transparent)]
+    Receive(ReceiveMessageError),
+}
+
+impl From<ReceiveMessageError> for ReceiveDeserializedMessageError {
+    fn from(error: ReceiveMessageError) -> Self {
+        match error {
+            ReceiveMessageError::LostMessages(lost) => Self::LostMessages(lost),
+            other => Self::Receive(other),
+        }
+    }
+}
+
+/// Why logs could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GetLogsError {
+    /// No process has this id: it was never spawned here, or it has been removed.
+    #[error("there is no process {0}")]
+    ProcessNotFound(ProcessId),
+    /// The manager has ended.
+    #[error("{NO_MANAGER}")]
+    ManagerCommunicationError,
+    /// The process was spawned without logging of that stream. Holds the stream's name.
+    #[error("{0} of this process is not logged: give its Cmd a Logging that has it")]
+    LoggingTypeWasNotConfigured(String),
+    /// The log file could not be read.
+    #[error("cannot read the log {}: {source}", path.display())]
+    UnExpectedIoError {
+        /// The log file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+/// Why there is no information about a process.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GetProcessInfoError {
+    /// No process has this id: it was never spawned here, or it has been removed.
+    #[error("there is no process {0}")]
+    ProcessNotFound(ProcessId),
+    /// The manager has ended.
+    #[error("{NO_MANAGER}")]
+    ManagerCommunicationError,
+}
+
+/// Why waiting for a process ended without its report.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// No process has this id: it was never spawned here, or it has been removed.
+    #[error("there is no process {0}")]
+    ProcessNotFound(ProcessId),
+    /// The manager has ended without learning how the process did.
+    #[error("{NO_MANAGER}")]
+    ManagerCommunicationError,
+}
+
+/// Why a process could not be killed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KillProcessError {
+    /// No process has this id: it was never spawned here, or it has been removed.
+    #[error("there is no process {0}")]
+    ProcessNotFound(ProcessId),
+    /// The manager has ended, and has killed what it had.
+    #[error("{NO_MANAGER}")]
+    ManagerCommunicationError,
+}
+
+/// Why a process could not be removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoveProcessError {
+    /// No process has this id: it was never spawned here, or it has been removed already.
+    #[error("there is no process {0}")]
+    ProcessNotFound(ProcessId),
+    /// The manager has ended, and has removed what it had.
+    #[error("{NO_MANAGER}")]
+    ManagerCommunicationError,
+    /// The process has not ended, or its output is still being read: kill it, or wait for it, first.
+    #[error("process {0} has not finished: kill it or wait for it before removing it")]
+    StillRunning(ProcessId),
+    /// The run directory could not be removed whole. The process is gone from the manager.
+    #[error("cannot remove the run directory {}: {source}", path.display())]
+    CannotRemoveRunDirectory {
+        /// The run directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+/// Why [`run`](crate::ProcessManagerHandle::run) has no complete output to give.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// It could not be started.
+    #[error(transparent)]
+    Spawn(#[from] SpawnProcessError),
+    /// It took longer than it was given, and was killed.
+    #[error("{program} was killed after its time-out of {timeout:?}", program = output.program())]
+    TimedOut {
+        /// The time it was given.
+        timeout: std::time::Duration,
+        /// What it had written until then, and how it ended.
+        output: Box<crate::run::RunOutput>,
+    },
+    /// It wrote more than the limit, and was killed.
+    #[error("{program} was killed: it wrote more than {limit} bytes to one of its outputs", program = output.program())]
+    OutputLimit {
+        /// The limit on each of stdout and stderr, in bytes.
+        limit: usize,
+        /// What was read, up to the limit, and how it ended.
+        output: Box<crate::run::RunOutput>,
+    },
+    /// The manager was shut down meanwhile.
+    #[error("{NO_MANAGER}")]
+    ManagerCommunicationError,
+}
+
+/// Why the manager could not be shut down, or the list of its processes not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManagerError {
+    /// The manager has ended already.
+    #[error("{NO_MANAGER}")]
+    ManagerCommunicationError,
+}

@@ -1,0 +1,289 @@
+//! A handle to one process.
+
+use std::fmt;
+use std::sync::Arc;
+
+use procession_wire::Message;
+use tokio::sync::oneshot;
+
+use super::{Missing, ProcessManagerHandle};
+use crate::error::{
+    GetLogsError, GetProcessInfoError, KillProcessError, ReadMessageError, RemoveProcessError,
+    WaitError, WriteMessageError,
+};
+use crate::id::ProcessId;
+use crate::info::ProcessInfo;
+use crate::lifecycle::{ExitCause, ExitReport};
+use crate::logs::LogsQuery;
+use crate::messaging::buffer::Limits;
+use crate::messaging::hub::MessageStream;
+use crate::messaging::sink::MessageSink;
+use crate::model::Subscription;
+use crate::process::spawn::LogName;
+use crate::process::{Control, Process};
+
+/// A handle to one process: what [`ProcessManagerHandle`] does, without the id, and without asking
+/// the manager. Clones are cheap.
+///
+/// The handle keeps the manager alive, and not the process: that lives until it ends.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use procession_manager::{Cmd, ExitCause, ProcessManager};
+///
+/// let manager = ProcessManager::in_temp()?;
+/// let sleeper = manager.spawn_with_handle(Cmd::new("sleep").arg("1000")).await?;
+/// assert!(sleeper.get_process_info().await?.is_running());
+/// let report = sleeper.kill().await?;
+/// assert_eq!((report.cause(), report.signal()), (ExitCause::Killed, Some(9)));
+/// sleeper.remove().await?;
+/// # manager.shutdown().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct ProcessHandle {
+    process: Arc<Process>,
+    manager: ProcessManagerHandle,
+}
+
+impl fmt::Debug for ProcessHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessHandle")
+            .field("info", &self.process.info())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ProcessHandle {
+    pub(crate) fn new(process: Arc<Process>, manager: ProcessManagerHandle) -> Self {
+        Self { process, manager }
+    }
+
+    pub(crate) fn process(&self) -> &Arc<Process> {
+        &self.process
+    }
+
+    /// Its id.
+    pub fn id(&self) -> ProcessId {
+        self.process.id()
+    }
+
+    /// The manager that it belongs to.
+    pub fn manager(&self) -> &ProcessManagerHandle {
+        &self.manager
+    }
+
+    fn missing(&self) -> Missing {
+        if self.manager.is_gone() {
+            Missing::Manager
+        } else {
+            Missing::Process(self.id())
+        }
+    }
+
+    /// The process, unless it was removed.
+    fn present<E: From<Missing>>(&self) -> Result<&Arc<Process>, E> {
+        if self.process.is_gone() {
+            return Err(self.missing().into());
+        }
+        Ok(&self.process)
+    }
+
+    /// Sends a message; resolves when it is in the kernel, which is not yet "the child has read
+    /// it". Waits while the queue to this process is full, or the child has granted no credit.
+    ///
+    /// Cancel safety: dropped before the message has a place in the queue, nothing is sent; after
+    /// that all of it is. Whatever is dropped, no message is ever cut.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteMessageError`]. Where the child has gone, the error says how. A message that is refused
+    /// (too large; a newline over lines) leaves the channel as it was.
+    pub async fn send_message(&self, message: impl Into<Message>) -> Result<(), WriteMessageError> {
+        let process = self.present::<WriteMessageError>()?;
+        match process.outbox()?.send(message.into().into_bytes()).await {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(process.write_error(failure).await),
+        }
+    }
+
+    /// Sends a message if that needs no waiting; it is then written whole, by the manager where
+    /// need be.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteMessageError`]; [`WriteMessageError::BufferFull`] hands the message back.
+    pub fn try_send_message(&self, message: impl Into<Message>) -> Result<(), WriteMessageError> {
+        let process = self.present::<WriteMessageError>()?;
+        process
+            .outbox()?
+            .try_send(&message.into().into_bytes())
+            .map_err(|failure| process.write_error_now(failure))
+    }
+
+    /// A sink for many messages.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteMessageError`]: the process has no message input, or has been removed.
+    pub fn message_sink(&self) -> Result<MessageSink, WriteMessageError> {
+        let process = self.present::<WriteMessageError>()?;
+        Ok(MessageSink::new(
+            Arc::clone(process),
+            Arc::clone(process.outbox()?),
+        ))
+    }
+
+    /// Takes no more messages, and ends the child's input after those that are queued: the child
+    /// reads the end of its input. On a named pipe that happens once the child has opened it, since
+    /// it could not see the end before. Does not wait for it.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteMessageError`]: the process has no message input, has ended, or has been removed. An
+    /// input that is closed already is no error.
+    #[expect(
+        clippy::unused_async,
+        reason = "as every other request; it may come to wait"
+    )]
+    pub async fn close_input(&self) -> Result<(), WriteMessageError> {
+        let process = self.present::<WriteMessageError>()?;
+        process.close_input()
+    }
+
+    /// Subscribes to the child's messages, with the buffer and policy of its
+    /// [`Messaging`](crate::Messaging).
+    ///
+    /// Any number of subscriptions get every message each. While there is none, messages wait in
+    /// the process's own buffer, and the next subscription gets them.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadMessageError`].
+    pub async fn subscribe_message_stream(&self) -> Result<MessageStream, ReadMessageError> {
+        self.subscribe_message_stream_with(Subscription::new())
+            .await
+    }
+
+    /// Subscribes with a buffer and a policy of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadMessageError`]; [`ReadMessageError::EmptyBuffer`] for a buffer of nothing.
+    #[expect(
+        clippy::unused_async,
+        reason = "as every other request; it may come to wait"
+    )]
+    pub async fn subscribe_message_stream_with(
+        &self,
+        subscription: Subscription,
+    ) -> Result<MessageStream, ReadMessageError> {
+        let hub = self.present::<ReadMessageError>()?.hub()?;
+        let defaults = hub.defaults();
+        let limits = Limits {
+            messages: subscription
+                .buffered_messages()
+                .unwrap_or(defaults.messages),
+            bytes: subscription
+                .buffered_bytes()
+                .map_or(defaults.bytes, |bytes| {
+                    u64::try_from(bytes).unwrap_or(u64::MAX)
+                }),
+            overflow: subscription.overflow_policy().unwrap_or(defaults.overflow),
+        };
+        if limits.messages == 0 || limits.bytes == 0 {
+            return Err(ReadMessageError::EmptyBuffer);
+        }
+        Ok(hub.subscribe(limits))
+    }
+
+    /// Reads lines of its stdout log; of the merged log, where both streams are merged.
+    ///
+    /// A line is what ends with a newline; the last one counts without. What is not UTF-8 is shown
+    /// by U+FFFD. While the process runs these are the lines so far; after
+    /// [`wait`](Self::wait) they are all of them. Logs are readable until the process is removed.
+    ///
+    /// # Errors
+    ///
+    /// [`GetLogsError`].
+    pub async fn get_logs_stdout(&self, query: LogsQuery) -> Result<Vec<String>, GetLogsError> {
+        self.logs(LogName::Stdout, query).await
+    }
+
+    /// Reads lines of its stderr log; of the merged log, where both streams are merged. Otherwise
+    /// as [`get_logs_stdout`](Self::get_logs_stdout).
+    ///
+    /// # Errors
+    ///
+    /// [`GetLogsError`].
+    pub async fn get_logs_stderr(&self, query: LogsQuery) -> Result<Vec<String>, GetLogsError> {
+        self.logs(LogName::Stderr, query).await
+    }
+
+    async fn logs(&self, name: LogName, query: LogsQuery) -> Result<Vec<String>, GetLogsError> {
+        let process = self.present::<GetLogsError>()?;
+        process.logs(name, query, self.manager.pool()).await
+    }
+
+    /// What is known of it. Answered at once.
+    ///
+    /// # Errors
+    ///
+    /// [`GetProcessInfoError`].
+    #[expect(
+        clippy::unused_async,
+        reason = "as every other request; it may come to wait"
+    )]
+    pub async fn get_process_info(&self) -> Result<ProcessInfo, GetProcessInfoError> {
+        Ok(self.present::<GetProcessInfoError>()?.info())
+    }
+
+    /// Waits until it has exited and its output has been read, or was cut: what something else
+    /// holds open does not hold this up for longer than the drain bound. Event-driven; any number
+    /// of tasks may wait. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`]: it has been removed, or the manager has ended without learning how it did.
+    pub async fn wait(&self) -> Result<ExitReport, WaitError> {
+        match self.process.finished().await {
+            Some(report) => Ok(report),
+            None => Err(self.missing().into()),
+        }
+    }
+
+    /// Kills it with its whole process group (`SIGKILL`); resolves with the exit report when it has
+    /// finished. A process that has ended already is no error: its report is what it was.
+    ///
+    /// Cancel safe: once this was polled, the kill is carried out.
+    ///
+    /// # Errors
+    ///
+    /// [`KillProcessError`]: it has been removed, or the manager has ended.
+    pub async fn kill(&self) -> Result<ExitReport, KillProcessError> {
+        self.process.ask(Control::Kill(ExitCause::Killed)).await;
+        match self.process.finished().await {
+            Some(report) => Ok(report),
+            None => Err(self.missing().into()),
+        }
+    }
+
+    /// Forgets it, once it has finished: its report and logs go, and its run directory with
+    /// everything in it.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoveProcessError`]; [`RemoveProcessError::StillRunning`] if it has not finished.
+    pub async fn remove(&self) -> Result<(), RemoveProcessError> {
+        let (reply, answer) = oneshot::channel();
+        if self.process.ask(Control::Remove(reply)).await {
+            match answer.await {
+                Ok(result) => return result,
+                // Removed by somebody else meanwhile.
+                Err(_) => return Err(self.missing().into()),
+            }
+        }
+        Err(self.missing().into())
+    }
+}

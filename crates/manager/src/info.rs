@@ -1,0 +1,89 @@
+//! What is known of a process.
+
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::id::ProcessId;
+use crate::lifecycle::{ExitReport, ProcessState};
+use crate::process::Status;
+
+/// What was known of a process when it was asked for.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use procession_manager::{Cmd, ProcessManager};
+///
+/// let manager = ProcessManager::in_temp()?;
+/// let process = manager.spawn_with_handle(Cmd::new("true")).await?;
+/// process.wait().await?;
+/// let info = process.get_process_info().await?;
+/// assert!(!info.is_running());
+/// assert!(info.exit_status().is_some_and(|status| status.success()));
+/// # manager.shutdown().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessInfo {
+    id: ProcessId,
+    pid: Option<u32>,
+    state: ProcessState,
+    started_at: Option<SystemTime>,
+    ended_at: Option<SystemTime>,
+    report: Option<Arc<ExitReport>>,
+}
+
+impl ProcessInfo {
+    pub(crate) fn new(id: ProcessId, status: &Status) -> Self {
+        Self {
+            id,
+            pid: status.pid,
+            state: status.state,
+            started_at: status.started_at,
+            ended_at: status.ended_at,
+            report: status.report.clone(),
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> ProcessId {
+        self.id
+    }
+
+    /// The system's number for it, while it runs. Afterwards the number may be somebody else's.
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
+    /// Where it is in its life.
+    pub fn state(&self) -> ProcessState {
+        self.state
+    }
+
+    /// Whether it has not exited yet.
+    pub fn is_running(&self) -> bool {
+        self.report.is_none()
+    }
+
+    /// How it ended, once it has. Final when the state is [`ProcessState::Finished`]; before that
+    /// its output is still being read.
+    pub fn exit(&self) -> Option<&ExitReport> {
+        self.report.as_deref()
+    }
+
+    /// Its exit status, once it has exited.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.report.as_deref().and_then(ExitReport::status)
+    }
+
+    /// When it was started.
+    pub fn started_at(&self) -> Option<SystemTime> {
+        self.started_at
+    }
+
+    /// When it exited.
+    pub fn ended_at(&self) -> Option<SystemTime> {
+        self.ended_at
+    }
+}

@@ -1,0 +1,15 @@
+//! Messages between the parent and one child: the write path, the read path and the fan-out.
+//!
+//! [`outbox`] sends, [`reader`] receives, and neither waits for the other: a child that does not
+//! read never stops us from reading what it writes.
+
+pub(crate) mod buffer;
+pub(crate) mod hub;
+pub(crate) mod outbox;
+pub(crate) mod pipe;
+mod queue;
+pub(crate) mod reader;
+pub(crate) mod sink;
+pub(crate) mod source;
+#[cfg(test)]
+pub(crate) mod testing;

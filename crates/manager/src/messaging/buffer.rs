@@ -1,0 +1,322 @@
+//! The buffer of one subscription, as pure data: what has arrived and was not yet taken.
+//!
+//! Messages arrive in *batches*, the messages of one read, that all subscriptions share. A buffer
+//! holds *segments*, ranges of batches, so that dropping the oldest message and taking part of a
+//! batch are arithmetic on indices. A consumer takes a *run* of messages at a time.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::task::Waker;
+
+use bytes::Bytes;
+use procession_wire::{Message, credit};
+
+use crate::error::ReceiveMessageError;
+use crate::model::Overflow;
+
+/// The messages of one read: one chunk of bytes, and where in it each payload is.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    chunk: Bytes,
+    payloads: Vec<Range<u32>>,
+}
+
+impl Batch {
+    pub(crate) fn new(chunk: Bytes, payloads: Vec<Range<u32>>) -> Self {
+        Self { chunk, payloads }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.payloads.len()
+    }
+
+    fn message(&self, index: usize) -> Message {
+        let Range { start, end } = self.payloads[index];
+        Message::from(self.chunk.slice(start as usize..end as usize))
+    }
+
+    pub(crate) fn payload_len(&self, index: usize) -> usize {
+        self.payloads[index].len()
+    }
+
+    /// What a message costs in credit, and counts in a buffer.
+    pub(crate) fn cost(&self, index: usize) -> u64 {
+        credit::cost(self.payload_len(index))
+    }
+}
+
+/// Consecutive messages of one batch.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    batch: Arc<Batch>,
+    next: usize,
+    end: usize,
+}
+
+impl Run {
+    pub(crate) fn next(&mut self) -> Option<Message> {
+        (self.next < self.end).then(|| {
+            self.next += 1;
+            self.batch.message(self.next - 1)
+        })
+    }
+
+    pub(crate) fn cost(&self) -> u64 {
+        (self.next..self.end)
+            .map(|index| self.batch.cost(index))
+            .sum()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.end - self.next
+    }
+}
+
+#[derive(Debug)]
+enum Segment {
+    Messages(Run),
+    Error(ReceiveMessageError),
+}
+
+/// How much a buffer holds, and what it does when that is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Messages.
+    pub(crate) messages: usize,
+    /// Bytes, each message counted with [`credit::MESSAGE_OVERHEAD`].
+    pub(crate) bytes: u64,
+    pub(crate) overflow: Overflow,
+}
+
+impl Limits {
+    /// How many messages a consumer takes at once: few beside what the buffer holds, so that what
+    /// it has taken does not count much, and enough that taking costs little.
+    fn run(&self) -> usize {
+        (self.messages / 16).clamp(1, 64)
+    }
+}
+
+/// What a consumer finds.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    Run(Run),
+    Error(ReceiveMessageError),
+    /// Nothing now; it will be woken.
+    Empty,
+    /// Nothing any more.
+    Ended,
+}
+
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    limits: Limits,
+    segments: VecDeque<Segment>,
+    held: usize,
+    held_bytes: u64,
+    lost: u64,
+    ended: bool,
+    waker: Option<Waker>,
+    /// The cost of all that was ever taken out, for credit.
+    released: u64,
+    /// The run that the consumer is busy with: messages, and their cost.
+    out_messages: usize,
+    out: u64,
+    /// The reader found this buffer full, and waits.
+    reader_waits: bool,
+}
+
+impl Buffer {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            segments: VecDeque::new(),
+            held: 0,
+            held_bytes: 0,
+            lost: 0,
+            ended: false,
+            waker: None,
+            released: 0,
+            out_messages: 0,
+            out: 0,
+            reader_waits: false,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(crate) fn blocks(&self) -> bool {
+        self.limits.overflow == Overflow::Block
+    }
+
+    /// The cost of all that was ever taken out of it, or dropped.
+    pub(crate) fn released(&self) -> u64 {
+        self.released
+    }
+
+    /// Starts the count of what was taken out.
+    pub(crate) fn set_released(&mut self, released: u64) {
+        self.released = released;
+    }
+
+    pub(crate) fn held_cost(&self) -> u64 {
+        self.held_bytes + self.out
+    }
+
+    pub(crate) fn is_spent(&self) -> bool {
+        self.ended && self.segments.is_empty() && self.lost == 0
+    }
+
+    /// How many of the batch's messages from `from` on there is room for. Where there is none for
+    /// any, the next release says that the reader waits.
+    pub(crate) fn room(&mut self, batch: &Batch, from: usize, limits: Limits) -> usize {
+        let mut messages = self.held + self.out_messages;
+        let mut bytes = self.held_cost();
+        let mut count = 0;
+        while from + count < batch.len() && messages < limits.messages && bytes < limits.bytes {
+            messages += 1;
+            bytes += batch.cost(from + count);
+            count += 1;
+        }
+        self.reader_waits = count == 0;
+        count
+    }
+
+    /// Appends messages of a batch, dropping the oldest where that is the policy. The waker, if
+    /// any, is to be woken.
+    pub(crate) fn push(&mut self, batch: &Arc<Batch>, range: Range<usize>) -> Option<Waker> {
+        if range.is_empty() {
+            return None;
+        }
+        self.held += range.len();
+        self.held_bytes += range.clone().map(|index| batch.cost(index)).sum::<u64>();
+        self.segments.push_back(Segment::Messages(Run {
+            batch: Arc::clone(batch),
+            next: range.start,
+            end: range.end,
+        }));
+        if !self.blocks() {
+            self.drop_oldest();
+        }
+        self.waker.take()
+    }
+
+    pub(crate) fn push_error(&mut self, error: ReceiveMessageError) -> Option<Waker> {
+        self.segments.push_back(Segment::Error(error));
+        self.waker.take()
+    }
+
+    pub(crate) fn end(&mut self) -> Option<Waker> {
+        self.ended = true;
+        self.waker.take()
+    }
+
+    /// Keeps the newest messages that fit, and at least one.
+    fn drop_oldest(&mut self) {
+        let Limits {
+            messages, bytes, ..
+        } = self.limits;
+        let mut at = 0;
+        while self.held > messages.max(1) || (self.held > 1 && self.held_bytes > bytes) {
+            match self.segments.get_mut(at) {
+                Some(Segment::Messages(run)) => {
+                    let cost = run.batch.cost(run.next);
+                    run.next += 1;
+                    self.held -= 1;
+                    self.held_bytes -= cost;
+                    self.released += cost;
+                    self.lost += 1;
+                    if run.len() == 0 {
+                        self.segments.remove(at);
+                    }
+                }
+                // Errors are few and say what no message can.
+                Some(Segment::Error(_)) => at += 1,
+                None => break,
+            }
+        }
+    }
+
+    /// The consumer has done with the last run.
+    pub(crate) fn release(&mut self) {
+        self.released += std::mem::take(&mut self.out);
+        self.out_messages = 0;
+    }
+
+    /// Whether the reader waits for what a release has made room for.
+    pub(crate) fn wakes_reader(&mut self) -> bool {
+        std::mem::take(&mut self.reader_waits)
+    }
+
+    /// Takes what comes next; where there is nothing, `waker` is kept to be woken.
+    pub(crate) fn take(&mut self, waker: &Waker) -> Taken {
+        if self.lost > 0 {
+            return Taken::Error(ReceiveMessageError::LostMessages(std::mem::take(
+                &mut self.lost,
+            )));
+        }
+        let most = self.limits.run();
+        match self.segments.front_mut() {
+            Some(Segment::Messages(run)) => {
+                let mut taken = run.clone();
+                taken.end = taken.end.min(taken.next + most);
+                run.next = taken.end;
+                if run.len() == 0 {
+                    self.segments.pop_front();
+                }
+                let cost = taken.cost();
+                self.held -= taken.len();
+                self.held_bytes -= cost;
+                self.out = cost;
+                self.out_messages = taken.len();
+                Taken::Run(taken)
+            }
+            Some(Segment::Error(_)) => match self.segments.pop_front() {
+                Some(Segment::Error(error)) => Taken::Error(error),
+                _ => Taken::Empty,
+            },
+            None if self.ended => Taken::Ended,
+            None => {
+                if !self
+                    .waker
+                    .as_ref()
+                    .is_some_and(|known| known.will_wake(waker))
+                {
+                    self.waker = Some(waker.clone());
+                }
+                Taken::Empty
+            }
+        }
+    }
+
+    /// Puts back what is left of a run that was taken, before everything else.
+    pub(crate) fn put_back(&mut self, run: Run) {
+        let cost = run.cost();
+        self.out = self.out.saturating_sub(cost);
+        self.out_messages = self.out_messages.saturating_sub(run.len());
+        if run.len() > 0 {
+            self.held += run.len();
+            self.held_bytes += cost;
+            self.segments.push_front(Segment::Messages(run));
+        }
+    }
+
+    /// Takes over all that `other` holds, which came before anything here.
+    pub(crate) fn adopt(&mut self, other: &mut Buffer) -> Option<Waker> {
+        self.held += std::mem::take(&mut other.held);
+        self.held_bytes += std::mem::take(&mut other.held_bytes);
+        self.lost += std::mem::take(&mut other.lost);
+        let mut segments = std::mem::take(&mut other.segments);
+        segments.append(&mut self.segments);
+        self.segments = segments;
+        if !self.blocks() {
+            self.drop_oldest();
+        }
+        self.waker.take()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,601 @@
+//! Sending to one child: the caller writes for itself where it can, a writer task does where it
+//! cannot.
+//!
+//! ```text
+//!   send ──nothing queued, credit, pipe not claimed──► the caller writes ──► all in the kernel
+//!     │                                                     │ short write
+//!     │ else: a place in the bounded queue                  ▼
+//!     └────────────────────────► queue ───────────► writer task ──► pipe
+//! ```
+//!
+//! The pipe is *claimed* by whoever writes, for one write that never waits; nobody waits for the
+//! claim, they queue instead. The lock is over the queue alone and never held over a write. The
+//! writer task exists only while something is queued. Once a message has its place it is written
+//! whole, whatever happens to the future that waits for it.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use procession_wire::line::check_line;
+use procession_wire::{EncodeError, FrameError, FrameHead, FramePrefix, Framing, Message};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use super::pipe::{WriteEnd, WritePipe};
+use super::queue::{self, Place, SendQueue};
+
+/// Bytes that `feed` lets gather before it writes.
+const FEED: usize = 64 * 1024;
+/// Writes in a row that a caller does for others before the writer task takes over.
+const ROUNDS: usize = 4;
+/// Bytes of control frames that wait for a child that does not read.
+const MAX_CONTROL: usize = 64 * 1024;
+
+/// What a child's input can take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OutboxLimits {
+    pub(crate) framing: Framing,
+    /// Messages wait for the child's credit.
+    pub(crate) with_credit: bool,
+    /// Bytes of payload in one message.
+    pub(crate) message: usize,
+    /// Messages queued.
+    pub(crate) messages: usize,
+    /// Bytes queued.
+    pub(crate) bytes: usize,
+}
+
+/// Why the input takes nothing more.
+#[derive(Debug, Clone)]
+pub(crate) enum Closed {
+    /// `close_input` was called.
+    ByRequest,
+    /// The child closed its end.
+    ByChild,
+    /// The child has exited.
+    Exited,
+    /// The child broke the protocol.
+    Broken(FrameError),
+    /// Writing failed.
+    Failed(io::ErrorKind, String),
+}
+
+/// Why a message was not taken, or not written.
+#[derive(Debug)]
+pub(crate) enum SendFailure {
+    Encode(EncodeError),
+    Closed(Closed),
+    Full(Message),
+}
+
+/// Called with the pipe when all that was queued is in the kernel and the input is to be closed.
+pub(crate) type Closer<W> = Box<dyn FnOnce(Arc<W>) + Send>;
+
+pub(crate) struct Outbox<W = WritePipe> {
+    state: Mutex<State<W>>,
+    /// Places for messages in the queue, and for their bytes.
+    places: Semaphore,
+    bytes: Semaphore,
+    progress: Notify,
+    limits: OutboxLimits,
+    runtime: Handle,
+}
+
+struct State<W> {
+    queue: SendQueue,
+    pipe: Option<Arc<W>>,
+    claimed: bool,
+    closing: Option<Closer<W>>,
+    closed: Option<Closed>,
+    writer: Writer,
+}
+
+/// The writer task: absent, at work (its waker is woken by news), or waiting for room in the pipe.
+#[derive(Debug)]
+enum Writer {
+    Absent,
+    Working(Option<Waker>),
+    Waiting(Waker),
+}
+
+impl<W> std::fmt::Debug for Outbox<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbox")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+enum Direct {
+    Written,
+    TakenOver(oneshot::Receiver<()>),
+    Queue,
+}
+
+impl<W: WriteEnd> Outbox<W> {
+    pub(crate) fn new(pipe: W, limits: OutboxLimits, runtime: Handle) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                queue: SendQueue::new(limits.framing, limits.with_credit),
+                pipe: Some(Arc::new(pipe)),
+                claimed: false,
+                closing: None,
+                closed: None,
+                writer: Writer::Absent,
+            }),
+            places: Semaphore::new(limits.messages.min(Semaphore::MAX_PERMITS)),
+            bytes: Semaphore::new(limits.bytes.min(Semaphore::MAX_PERMITS)),
+            progress: Notify::new(),
+            limits,
+            runtime,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<W>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends one message; resolves when it is in the kernel.
+    ///
+    /// Dropped before it has a place nothing is sent, after that all of it is.
+    pub(crate) async fn send(self: &Arc<Self>, payload: Bytes) -> Result<(), SendFailure> {
+        self.check(&payload)?;
+        let done = match self.write_direct(&payload)? {
+            Direct::Written => return Ok(()),
+            Direct::TakenOver(done) => done,
+            Direct::Queue => {
+                let place = self.place(payload.len()).await?;
+                let (sender, done) = oneshot::channel();
+                self.enqueue(payload, place, Some(sender))?;
+                self.pump();
+                done
+            }
+        };
+        done.await.map_err(|_| self.failure())
+    }
+
+    /// Sends one message if that needs no waiting for a place. It is then sent whole.
+    pub(crate) fn try_send(self: &Arc<Self>, payload: &Bytes) -> Result<(), SendFailure> {
+        self.check(payload)?;
+        match self.write_direct(payload)? {
+            Direct::Written | Direct::TakenOver(_) => return Ok(()),
+            Direct::Queue => {}
+        }
+        let place = match self.try_place(payload.len()) {
+            Some(place) => place,
+            None if self.places.is_closed() => return Err(self.failure()),
+            None => return Err(SendFailure::Full(payload.clone().into())),
+        };
+        self.enqueue(payload.clone(), place, None)?;
+        self.pump();
+        Ok(())
+    }
+
+    /// Queues one message in a place that was had before; [`flush`](Self::flush) sees it written.
+    pub(crate) fn feed(self: &Arc<Self>, payload: Bytes, place: Place) -> Result<(), SendFailure> {
+        self.enqueue(payload, place, None)?;
+        if self.lock().queue.ready_bytes() >= FEED {
+            self.pump();
+        }
+        Ok(())
+    }
+
+    /// Resolves when all that was queued before is in the kernel.
+    pub(crate) async fn flush(self: &Arc<Self>) -> Result<(), SendFailure> {
+        self.pump();
+        let (target, _) = self.lock().queue.progress();
+        loop {
+            let progress = self.progress.notified();
+            {
+                let state = self.lock();
+                if state.queue.progress().1 >= target {
+                    return Ok(());
+                }
+                if let Some(closed) = &state.closed {
+                    return Err(SendFailure::Closed(closed.clone()));
+                }
+            }
+            progress.await;
+        }
+    }
+
+    /// Whether the message may be sent at all.
+    pub(crate) fn check(&self, payload: &[u8]) -> Result<(), SendFailure> {
+        let limit = self.limits.message;
+        let checked = match self.limits.framing {
+            Framing::Lines => check_line(payload, limit),
+            _ if payload.len() > limit => Err(EncodeError::TooLarge {
+                len: payload.len(),
+                limit,
+            }),
+            _ => Ok(()),
+        };
+        checked.map_err(SendFailure::Encode)
+    }
+
+    fn cost(&self, len: usize) -> u32 {
+        u32::try_from(len.clamp(1, self.limits.bytes)).unwrap_or(u32::MAX)
+    }
+
+    /// Waits for a place for a message of `len` bytes. Cancel safe.
+    pub(crate) async fn place(&self, len: usize) -> Result<Place, SendFailure> {
+        let cost = self.cost(len);
+        let place = self.places.acquire().await.map_err(|_| self.failure())?;
+        let bytes = self
+            .bytes
+            .acquire_many(cost)
+            .await
+            .map_err(|_| self.failure())?;
+        place.forget();
+        bytes.forget();
+        Ok(Some(cost))
+    }
+
+    /// Takes a place if there is one now.
+    pub(crate) fn try_place(&self, len: usize) -> Option<Place> {
+        let cost = self.cost(len);
+        let place = self.places.try_acquire().ok()?;
+        let bytes = self.bytes.try_acquire_many(cost).ok()?;
+        place.forget();
+        bytes.forget();
+        Some(Some(cost))
+    }
+
+    /// Makes a place for something as large as a place for `len` bytes, as far as there is room.
+    pub(crate) fn enlarge(&self, place: Place, len: usize) -> Place {
+        let had = place?;
+        let more = self.cost(len).saturating_sub(had) as usize;
+        let got = self.bytes.forget_permits(more);
+        Some(had + u32::try_from(got).unwrap_or(0))
+    }
+
+    /// Whether all that was queued is in the kernel.
+    pub(crate) fn is_flushed(&self) -> bool {
+        let (accepted, written) = self.lock().queue.progress();
+        accepted == written
+    }
+
+    /// Gives back a place that is not going to be used.
+    pub(crate) fn give_back(&self, place: Place) {
+        if let Some(bytes) = place {
+            self.places.add_permits(1);
+            self.bytes.add_permits(bytes as usize);
+        }
+    }
+
+    fn failure(&self) -> SendFailure {
+        SendFailure::Closed(self.lock().closed.clone().unwrap_or(Closed::ByRequest))
+    }
+
+    fn enqueue(
+        &self,
+        payload: Bytes,
+        place: Place,
+        done: Option<queue::Done>,
+    ) -> Result<(), SendFailure> {
+        let mut state = self.lock();
+        if let Some(closed) = state.shut() {
+            drop(state);
+            self.give_back(place);
+            return Err(SendFailure::Closed(closed));
+        }
+        state.queue.push_message(payload, place, done);
+        Ok(())
+    }
+
+    /// Writes the message from the caller's own task, if nothing is before it.
+    fn write_direct(self: &Arc<Self>, payload: &Bytes) -> Result<Direct, SendFailure> {
+        let pipe = {
+            let mut state = self.lock();
+            if let Some(closed) = state.shut() {
+                return Err(SendFailure::Closed(closed));
+            }
+            let Some(pipe) = state.pipe.clone() else {
+                return Ok(Direct::Queue);
+            };
+            if state.claimed || !state.queue.is_free() {
+                return Ok(Direct::Queue);
+            }
+            state.claimed = true;
+            state.queue.begin_direct(payload.len());
+            pipe
+        };
+        let (prefix, suffix) = self.around(payload.len());
+        let prefix = prefix.as_deref().unwrap_or_default();
+        let (len, result) = write_once(&*pipe, prefix, payload, suffix);
+        // Before the claim is given up: whoever closes the pipe then has the last hold of it.
+        drop(pipe);
+        let mut state = self.lock();
+        state.claimed = false;
+        let outcome = match result {
+            Ok(written) if written == len => {
+                state.queue.end_direct();
+                Direct::Written
+            }
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                let closed = failed(&error);
+                self.close_locked(&mut state, closed.clone());
+                return Err(SendFailure::Closed(closed));
+            }
+            short => {
+                let (sender, done) = oneshot::channel();
+                let written = short.unwrap_or(0);
+                let rest = rest_of(prefix, payload, suffix, written);
+                state.queue.take_over(rest, len, sender);
+                Direct::TakenOver(done)
+            }
+        };
+        if state.queue.has_work() {
+            match outcome {
+                // The pipe had room: what queued up meanwhile is likely to fit as well.
+                Direct::Written => {
+                    drop(state);
+                    self.pump();
+                }
+                _ => self.kick(&mut state),
+            }
+        } else {
+            self.finish_closing(&mut state);
+        }
+        Ok(outcome)
+    }
+
+    /// What goes before and after a payload of `len` bytes.
+    fn around(&self, len: usize) -> (Option<FramePrefix>, &'static [u8]) {
+        match self.limits.framing {
+            Framing::Lines => (None, b"\n"),
+            _ => (Some(FrameHead::Message.prefix(len)), b""),
+        }
+    }
+
+    /// Writes what is queued from here, as far as the pipe has room; the writer task does the rest.
+    pub(crate) fn pump(self: &Arc<Self>) {
+        let mut chunks = Vec::new();
+        for _ in 0..ROUNDS {
+            let pipe = {
+                let mut state = self.lock();
+                if state.claimed || !matches!(state.writer, Writer::Absent) {
+                    // Whoever has the pipe looks at the queue again before leaving it.
+                    self.kick(&mut state);
+                    return;
+                }
+                state.queue.begin(&mut chunks);
+                if chunks.is_empty() {
+                    self.finish_closing(&mut state);
+                    return;
+                }
+                let Some(pipe) = state.pipe.clone() else {
+                    return;
+                };
+                state.claimed = true;
+                pipe
+            };
+            let result = pipe.try_write(&queue::slices(&chunks));
+            drop(pipe);
+            let mut state = self.lock();
+            state.claimed = false;
+            let would_block =
+                matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+            if !would_block {
+                self.written(&mut state, result);
+            }
+            if would_block {
+                break;
+            }
+        }
+        let mut state = self.lock();
+        self.kick(&mut state);
+    }
+
+    fn written(&self, state: &mut State<W>, result: io::Result<usize>) {
+        match result {
+            Ok(count) => {
+                let written = state.queue.advance(count);
+                self.places.add_permits(written.places);
+                self.bytes.add_permits(written.bytes);
+                self.progress.notify_waiters();
+            }
+            Err(error) => self.close_locked(state, failed(&error)),
+        }
+    }
+
+    /// Sees to it that what is queued gets written.
+    fn kick(self: &Arc<Self>, state: &mut State<W>) {
+        if !state.queue.has_work() && state.closing.is_none() {
+            return;
+        }
+        match &mut state.writer {
+            Writer::Absent if state.claimed => {}
+            Writer::Absent => {
+                state.writer = Writer::Working(None);
+                let outbox = Arc::clone(self);
+                self.runtime
+                    .spawn(async move { poll_fn(|cx| outbox.poll_writer(cx)).await });
+            }
+            Writer::Working(waker) => {
+                if let Some(waker) = waker.take() {
+                    waker.wake();
+                }
+            }
+            // Room in the pipe wakes it, and it looks at the queue again then.
+            Writer::Waiting(_) => {}
+        }
+    }
+
+    fn poll_writer(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut chunks = Vec::new();
+        loop {
+            let pipe = {
+                let mut state = self.lock();
+                if state.claimed && state.pipe.is_some() {
+                    state.writer = Writer::Working(Some(cx.waker().clone()));
+                    return Poll::Pending;
+                }
+                state.queue.begin(&mut chunks);
+                if chunks.is_empty() {
+                    state.writer = Writer::Absent;
+                    self.finish_closing(&mut state);
+                    return Poll::Ready(());
+                }
+                let Some(pipe) = state.pipe.clone() else {
+                    state.writer = Writer::Absent;
+                    return Poll::Ready(());
+                };
+                state.claimed = true;
+                state.writer = Writer::Waiting(cx.waker().clone());
+                pipe
+            };
+            let result = pipe.poll_write(cx, &queue::slices(&chunks));
+            drop(pipe);
+            let mut state = self.lock();
+            state.claimed = false;
+            match result {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(result) => self.written(&mut state, result),
+            }
+        }
+    }
+
+    /// Writes a control frame as soon as the frame under way is out. Never waits.
+    pub(crate) fn control(self: &Arc<Self>, head: FrameHead, payload: &[u8]) {
+        {
+            let mut state = self.lock();
+            if state.closed.is_some() {
+                return;
+            }
+            // A child that does not read the answers gets no more of those that can be spared.
+            if matches!(head, FrameHead::Pong(_)) && state.queue.control_bytes() >= MAX_CONTROL {
+                return;
+            }
+            state.queue.push_control(head, payload);
+        }
+        self.pump();
+    }
+
+    /// The child allows this many bytes of messages more.
+    pub(crate) fn grant(self: &Arc<Self>, bytes: u32) {
+        self.lock().queue.grant(bytes);
+        self.pump();
+    }
+
+    /// The child has said that it knows no credit.
+    pub(crate) fn without_credit(self: &Arc<Self>) {
+        self.lock().queue.without_credit();
+        self.pump();
+    }
+
+    /// Takes no more messages, and hands the pipe to `closer` once all that is queued is in the
+    /// kernel. Calls after the first change nothing.
+    pub(crate) fn close_after_queue(self: &Arc<Self>, closer: Closer<W>) {
+        {
+            let mut state = self.lock();
+            if state.shut().is_some() {
+                return;
+            }
+            state.closing = Some(closer);
+            self.places.close();
+        }
+        self.pump();
+    }
+
+    fn finish_closing(&self, state: &mut State<W>) {
+        if state.claimed || !state.queue.is_empty() {
+            return;
+        }
+        let Some(closer) = state.closing.take() else {
+            return;
+        };
+        let pipe = state.pipe.take();
+        self.close_locked(state, Closed::ByRequest);
+        if let Some(pipe) = pipe {
+            closer(pipe);
+        }
+    }
+
+    /// Closes now: what is queued is not written, and its senders are told.
+    pub(crate) fn close(&self, reason: Closed) {
+        let mut state = self.lock();
+        self.close_locked(&mut state, reason);
+    }
+
+    fn close_locked(&self, state: &mut State<W>, reason: Closed) {
+        if state.closed.is_none() {
+            state.closed = Some(reason);
+        }
+        state.pipe = None;
+        state.closing = None;
+        state.queue.clear();
+        if let Writer::Working(Some(waker)) | Writer::Waiting(waker) =
+            std::mem::replace(&mut state.writer, Writer::Working(None))
+        {
+            waker.wake();
+        } else {
+            state.writer = Writer::Absent;
+        }
+        self.places.close();
+        self.bytes.close();
+        self.progress.notify_waiters();
+    }
+}
+
+impl<W> State<W> {
+    /// Why nothing more is taken, if so.
+    fn shut(&self) -> Option<Closed> {
+        match &self.closed {
+            Some(closed) => Some(closed.clone()),
+            None if self.closing.is_some() => Some(Closed::ByRequest),
+            None => None,
+        }
+    }
+}
+
+fn failed(error: &io::Error) -> Closed {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        Closed::ByChild
+    } else {
+        Closed::Failed(error.kind(), error.to_string())
+    }
+}
+
+/// One write of a whole message, and how long it is. What is small goes in one piece: gathering a
+/// few bytes costs the kernel more than copying them costs us.
+fn write_once(
+    pipe: &impl WriteEnd,
+    prefix: &[u8],
+    payload: &[u8],
+    suffix: &[u8],
+) -> (usize, io::Result<usize>) {
+    const ROOM: usize = 512;
+    let len = prefix.len() + payload.len() + suffix.len();
+    if len <= ROOM {
+        let mut whole = [0; ROOM];
+        let (head, rest) = whole.split_at_mut(prefix.len());
+        let (middle, rest) = rest.split_at_mut(payload.len());
+        head.copy_from_slice(prefix);
+        middle.copy_from_slice(payload);
+        rest[..suffix.len()].copy_from_slice(suffix);
+        (len, pipe.try_write(&[IoSlice::new(&whole[..len])]))
+    } else {
+        let slices = [prefix, payload, suffix].map(IoSlice::new);
+        (len, pipe.try_write(&slices))
+    }
+}
+
+/// What is left of a message of which `written` bytes are in the kernel.
+fn rest_of(prefix: &[u8], payload: &Bytes, suffix: &'static [u8], written: usize) -> [Bytes; 3] {
+    let after = |skip: usize, len: usize| written.saturating_sub(skip).min(len);
+    let in_prefix = after(0, prefix.len());
+    let in_payload = after(prefix.len(), payload.len());
+    let in_suffix = after(prefix.len() + payload.len(), suffix.len());
+    [
+        Bytes::copy_from_slice(&prefix[in_prefix..]),
+        payload.slice(in_payload..),
+        Bytes::from_static(&suffix[in_suffix..]),
+    ]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+use std::time::Duration;
+
+use futures::FutureExt;
+use procession_wire::credit::MESSAGE_OVERHEAD;
+use procession_wire::{DEFAULT_MESSAGE_LIMIT, FrameDecoder};
+use tokio::time::timeout;
+
+use super::*;
+use crate::messaging::testing::TestPipe;
+
+fn limits(framing: Framing) -> OutboxLimits {
+    OutboxLimits {
+        framing,
+        with_credit: false,
+        message: DEFAULT_MESSAGE_LIMIT,
+        messages: 4,
+        bytes: 1024,
+    }
+}
+
+fn outbox(capacity: usize, limits: OutboxLimits) -> (TestPipe, Arc<Outbox<TestPipe>>) {
+    let pipe = TestPipe::new(capacity);
+    (pipe.clone(), Outbox::new(pipe, limits, Handle::current()))
+}
+
+/// Reads until `len` bytes have come.
+async fn read(pipe: &TestPipe, len: usize) -> Vec<u8> {
+    let mut got = Vec::new();
+    while got.len() < len {
+        got.extend(pipe.child_reads(len - got.len()));
+        tokio::task::yield_now().await;
+    }
+    got
+}
+
+#[tokio::test]
+async fn a_caller_writes_for_itself_where_there_is_room() {
+    let (pipe, outbox) = outbox(100, limits(Framing::Lines));
+    let sent = outbox.send("hello".into()).now_or_never();
+    sent.expect("without waiting for another task")
+        .expect("sent");
+    assert_eq!(pipe.child_reads(100), b"hello\n");
+}
+
+#[tokio::test]
+async fn a_short_write_is_taken_over_and_order_kept() {
+    let (pipe, outbox) = outbox(8, limits(Framing::Frames));
+    let payloads: Vec<Bytes> = (0..50u8)
+        .map(|n| vec![n; usize::from(n) * 3].into())
+        .collect();
+    let sender = tokio::spawn({
+        let (outbox, payloads) = (Arc::clone(&outbox), payloads.clone());
+        async move {
+            for payload in payloads {
+                outbox.send(payload).await.expect("sent");
+            }
+        }
+    });
+    let total = payloads.iter().map(|payload| payload.len() + 5).sum();
+    let bytes = read(&pipe, total).await;
+    sender.await.expect("no panic");
+    let (mut decoder, mut rest) = (FrameDecoder::new(1024), &bytes[..]);
+    for payload in payloads {
+        let frame = decoder.parse(rest).expect("a frame").expect("whole");
+        assert_eq!(&rest[frame.payload], payload);
+        rest = &rest[frame.end..];
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_holds_up_the_sender_and_try_send_says_so() {
+    let (pipe, outbox) = outbox(1, limits(Framing::Lines));
+    outbox.try_send(&"a".into()).expect("taken over");
+    for _ in 0..4 {
+        outbox.try_send(&"b".into()).expect("queued");
+    }
+    let refused = outbox.try_send(&"c".into()).expect_err("full");
+    assert!(matches!(refused, SendFailure::Full(message) if message == "c"));
+    let mut waiting = Box::pin(outbox.send("d".into()));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    drop(waiting);
+    // What had no place was never sent.
+    assert_eq!(read(&pipe, 10).await, b"a\nb\nb\nb\nb\n");
+    outbox.try_send(&"e".into()).expect("room again");
+    assert_eq!(read(&pipe, 2).await, b"e\n");
+}
+
+#[tokio::test]
+async fn a_queue_is_bounded_in_bytes_too() {
+    let (_pipe, outbox) = outbox(1, limits(Framing::Lines));
+    outbox.try_send(&"a".into()).expect("taken over");
+    outbox.try_send(&vec![b'x'; 1000].into()).expect("queued");
+    outbox
+        .try_send(&vec![b'x'; 100].into())
+        .expect_err("too many bytes");
+    outbox
+        .try_send(&vec![b'x'; 24].into())
+        .expect("just enough");
+}
+
+#[tokio::test]
+async fn a_future_dropped_after_it_has_a_place_is_sent_whole() {
+    let (pipe, outbox) = outbox(3, limits(Framing::Lines));
+    let mut first = Box::pin(outbox.send("first".into()));
+    let mut second = Box::pin(outbox.send("second".into()));
+    assert!(first.as_mut().now_or_never().is_none());
+    assert!(second.as_mut().now_or_never().is_none());
+    drop((first, second));
+    assert_eq!(read(&pipe, 13).await, b"first\nsecond\n");
+}
+
+#[tokio::test]
+async fn credit_is_spent_and_waited_for_while_control_goes_by() {
+    let mut limits = limits(Framing::Frames);
+    limits.with_credit = true;
+    let (pipe, outbox) = outbox(1000, limits);
+    let mut waiting = Box::pin(outbox.send("a".into()));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    outbox.control(FrameHead::Stop, b"");
+    assert_eq!(pipe.child_reads(100), [0, 0, 0, 0, 0x12]);
+    outbox.grant(1);
+    waiting.await.expect("sent");
+    assert_eq!(pipe.child_reads(100), b"\0\0\0\x01\0a");
+    // It cost one byte and the overhead, of which one was granted.
+    let overhead = u32::try_from(MESSAGE_OVERHEAD).expect("small");
+    outbox.grant(overhead);
+    assert!(Box::pin(outbox.send("b".into())).now_or_never().is_none());
+    outbox.grant(1);
+    assert_eq!(read(&pipe, 6).await, b"\0\0\0\x01\0b");
+}
+
+#[tokio::test]
+async fn closing_waits_for_the_queue_and_takes_nothing_more() {
+    let (pipe, outbox) = outbox(2, limits(Framing::Lines));
+    outbox.try_send(&"queued".into()).expect("taken over");
+    let (sender, closed) = oneshot::channel();
+    outbox.close_after_queue(Box::new(move |pipe| {
+        let _ = sender.send(pipe);
+    }));
+    let refused = outbox.send("late".into()).await.expect_err("closed");
+    assert!(matches!(refused, SendFailure::Closed(Closed::ByRequest)));
+    let mut closed = Box::pin(closed);
+    assert!(
+        closed.as_mut().now_or_never().is_none(),
+        "there is something left to write"
+    );
+    assert_eq!(read(&pipe, 7).await, b"queued\n");
+    let held = closed.await.expect("closed");
+    assert_eq!(Arc::strong_count(&held), 1, "nobody else holds the pipe");
+}
+
+#[tokio::test]
+async fn whoever_waits_is_told_when_the_child_goes() {
+    let (pipe, outbox) = outbox(1, limits(Framing::Lines));
+    let mut waiting = Vec::new();
+    for _ in 0..8 {
+        let outbox = Arc::clone(&outbox);
+        waiting.push(tokio::spawn(
+            async move { outbox.send("text".into()).await },
+        ));
+    }
+    tokio::task::yield_now().await;
+    pipe.no_more_readers();
+    for waiting in waiting {
+        let told = timeout(Duration::from_secs(10), waiting)
+            .await
+            .expect("in time");
+        let error = told.expect("no panic").expect_err("not sent");
+        assert!(
+            matches!(error, SendFailure::Closed(Closed::ByChild)),
+            "{error:?}"
+        );
+    }
+    assert!(matches!(outbox.flush().await, Err(SendFailure::Closed(_))));
+}
+
+#[tokio::test]
+async fn a_message_that_may_not_be_sent_disturbs_nothing() {
+    let (pipe, outbox) = outbox(
+        100,
+        OutboxLimits {
+            message: 3,
+            ..limits(Framing::Lines)
+        },
+    );
+    for bad in ["a\nb", "long"] {
+        let error = outbox.send(bad.into()).await.expect_err("refused");
+        assert!(matches!(error, SendFailure::Encode(_)));
+    }
+    outbox.send("ok".into()).await.expect("sent");
+    assert_eq!(pipe.child_reads(100), b"ok\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_senders_at_once_lose_nothing_and_keep_their_order() {
+    const EACH: usize = 2000;
+    let (pipe, outbox) = outbox(64, limits(Framing::Lines));
+    let senders: Vec<_> = (0..8)
+        .map(|sender| {
+            let outbox = Arc::clone(&outbox);
+            tokio::spawn(async move {
+                for number in 0..EACH {
+                    outbox
+                        .send(format!("{sender} {number}").into())
+                        .await
+                        .expect("sent");
+                }
+            })
+        })
+        .collect();
+    let reader = tokio::spawn(async move {
+        let (mut next, mut line) = ([0; 8], Vec::new());
+        while next != [EACH; 8] {
+            for byte in pipe.child_reads(17) {
+                if byte != b'\n' {
+                    line.push(byte);
+                    continue;
+                }
+                let text = String::from_utf8(std::mem::take(&mut line)).expect("text");
+                let (sender, number) = text.split_once(' ').expect("two numbers");
+                let sender: usize = sender.parse().expect("a number");
+                assert_eq!(number.parse::<usize>().expect("a number"), next[sender]);
+                next[sender] += 1;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    for sender in senders {
+        sender.await.expect("no panic");
+    }
+    timeout(Duration::from_mins(1), reader)
+        .await
+        .expect("all there")
+        .expect("no panic");
+}

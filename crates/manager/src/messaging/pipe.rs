@@ -1,0 +1,148 @@
+//! The parent's ends of a child's pipes, and what a test may put in their place.
+//!
+//! Ours are non-blocking; the child's ends are other open file descriptions (`open(2)`) and stay
+//! ordinary blocking ones. Waiting for readiness and reading are one call here, because room for a
+//! read is made only once there is something to read: a silent child holds no buffer.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use rustix::fs::{Mode, OFlags};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::os;
+
+/// Where a child's output comes from.
+pub(crate) trait ReadEnd: Send {
+    /// Reads what is there, up to about `room` bytes, into `buffer`; 0 is the end.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+        room: usize,
+    ) -> Poll<io::Result<usize>>;
+
+    /// The child has exited: from now on the end shows when nobody else holds the pipe.
+    fn child_exited(&mut self) -> io::Result<()>;
+
+    /// How many bytes the pipe can hold.
+    fn capacity(&self) -> usize;
+}
+
+/// Where a child's input goes.
+pub(crate) trait WriteEnd: Send + Sync + 'static {
+    /// Writes what there is room for, without waiting: `WouldBlock` where there is none.
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// The same, waiting for room. One task at a time may wait.
+    fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+}
+
+/// The reading end of a pipe or FIFO.
+#[derive(Debug)]
+pub(crate) struct ReadPipe {
+    fd: AsyncFd<OwnedFd>,
+    /// A FIFO is held open for reading and writing, so that the child's open never waits and the
+    /// end does not show before the child has opened it.
+    fifo: bool,
+}
+
+impl ReadPipe {
+    /// `fd` must be non-blocking.
+    pub(crate) fn new(fd: OwnedFd, fifo: bool) -> io::Result<Self> {
+        let fd = os::watch(fd, Interest::READABLE).map_err(|(_, error)| error)?;
+        Ok(Self { fd, fifo })
+    }
+}
+
+impl ReadEnd for ReadPipe {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+        room: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut guard = ready!(self.fd.poll_read_ready(cx))?;
+            buffer.reserve(room);
+            let spare = buffer.capacity() - buffer.len();
+            match os::read(self.fd.get_ref(), buffer) {
+                Ok(count) => {
+                    // A short read has emptied the pipe; another one would only say so.
+                    if count > 0 && count < spare {
+                        guard.clear_ready();
+                    }
+                    return Poll::Ready(Ok(count));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Reopens a FIFO for reading only, through `/proc` since its name may be gone, and lets go of
+    /// the old descriptor. What is in the pipe stays, and the end shows once all writers have gone.
+    fn child_exited(&mut self) -> io::Result<()> {
+        if !self.fifo {
+            return Ok(());
+        }
+        let path = format!("/proc/self/fd/{}", self.fd.get_ref().as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty())?;
+        self.fd = os::watch(fd, Interest::READABLE).map_err(|(_, error)| error)?;
+        self.fifo = false;
+        Ok(())
+    }
+
+    fn capacity(&self) -> usize {
+        rustix::pipe::fcntl_getpipe_size(self.fd.get_ref()).unwrap_or(64 * 1024)
+    }
+}
+
+/// The writing end of a pipe or FIFO.
+#[derive(Debug)]
+pub(crate) struct WritePipe {
+    fd: AsyncFd<OwnedFd>,
+}
+
+impl WritePipe {
+    /// `fd` must be non-blocking.
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        let fd = os::watch(fd, Interest::WRITABLE).map_err(|(_, error)| error)?;
+        Ok(Self { fd })
+    }
+
+    /// The descriptor, for what is not writing.
+    pub(crate) fn descriptor(&self) -> &OwnedFd {
+        self.fd.get_ref()
+    }
+}
+
+impl WriteEnd for WritePipe {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        loop {
+            let written = match slices {
+                [only] => rustix::io::write(self.fd.get_ref(), only),
+                _ => rustix::io::writev(self.fd.get_ref(), slices),
+            };
+            match written {
+                Err(rustix::io::Errno::INTR) => {}
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        loop {
+            let mut guard = ready!(self.fd.poll_write_ready(cx))?;
+            match self.try_write(slices) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                other => return Poll::Ready(other),
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+use procession_wire::{DEFAULT_MESSAGE_LIMIT, Frame, FrameDecoder};
+use proptest::prelude::*;
+
+use super::*;
+
+fn message(queue: &mut SendQueue, payload: &'static [u8]) {
+    queue.push_message(Bytes::from_static(payload), Some(1), None);
+}
+
+/// Writes up to `most` bytes of what is queued.
+fn write(queue: &mut SendQueue, most: usize, out: &mut Vec<u8>) -> Written {
+    let mut chunks = Vec::new();
+    queue.begin(&mut chunks);
+    let bytes = chunks.concat();
+    let count = bytes.len().min(most);
+    out.extend_from_slice(&bytes[..count]);
+    queue.advance(count)
+}
+
+fn frames(mut bytes: &[u8]) -> Vec<Frame> {
+    let mut decoder = FrameDecoder::new(DEFAULT_MESSAGE_LIMIT);
+    let mut frames = Vec::new();
+    while let Some(parsed) = decoder.parse(bytes).expect("frames") {
+        let payload = Bytes::copy_from_slice(&bytes[parsed.payload]);
+        frames.push(Frame::from_parts(parsed.head, payload));
+        bytes = &bytes[parsed.end..];
+    }
+    assert!(bytes.is_empty(), "a frame was cut");
+    frames
+}
+
+#[test]
+fn a_control_frame_comes_right_after_the_frame_under_way() {
+    let mut queue = SendQueue::new(Framing::Frames, false);
+    let mut out = Vec::new();
+    message(&mut queue, b"first");
+    message(&mut queue, b"second");
+    write(&mut queue, 7, &mut out);
+    queue.push_control(FrameHead::Stop, b"");
+    queue.push_control(FrameHead::Pong(7), b"");
+    while queue.has_work() {
+        write(&mut queue, 3, &mut out);
+    }
+    let expected = [
+        Frame::Message("first".into()),
+        Frame::Stop,
+        Frame::Pong(7),
+        Frame::Message("second".into()),
+    ];
+    assert_eq!(frames(&out), expected);
+}
+
+#[test]
+fn a_control_frame_overtakes_all_that_has_not_begun() {
+    let mut queue = SendQueue::new(Framing::Frames, false);
+    message(&mut queue, b"queued");
+    queue.push_control(FrameHead::Stop, b"");
+    let mut out = Vec::new();
+    write(&mut queue, usize::MAX, &mut out);
+    assert_eq!(frames(&out)[0], Frame::Stop);
+}
+
+#[test]
+fn messages_wait_for_credit_and_control_frames_do_not() {
+    let mut queue = SendQueue::new(Framing::Frames, true);
+    let mut out = Vec::new();
+    message(&mut queue, b"one");
+    message(&mut queue, b"two");
+    assert!(!queue.has_work() && !queue.is_empty() && !queue.is_free());
+    queue.push_control(FrameHead::Stop, b"");
+    write(&mut queue, usize::MAX, &mut out);
+    assert_eq!(frames(&out), [Frame::Stop]);
+    // One byte of credit is enough for one message: it may overshoot.
+    queue.grant(1);
+    write(&mut queue, usize::MAX, &mut out);
+    assert_eq!(frames(&out)[1..], [Frame::Message("one".into())]);
+    assert!(!queue.has_work());
+    queue.without_credit();
+    write(&mut queue, usize::MAX, &mut out);
+    assert_eq!(frames(&out)[2..], [Frame::Message("two".into())]);
+    assert!(queue.is_free());
+}
+
+#[test]
+fn places_come_back_when_all_of_a_message_is_written() {
+    let mut queue = SendQueue::new(Framing::Lines, false);
+    let (done, mut told) = oneshot::channel();
+    queue.push_message(Bytes::from_static(b"abc"), Some(3), Some(done));
+    let mut out = Vec::new();
+    let written = write(&mut queue, 3, &mut out);
+    assert_eq!((written.places, written.bytes), (0, 0));
+    told.try_recv().expect_err("not yet");
+    let written = write(&mut queue, 1, &mut out);
+    assert_eq!((written.places, written.bytes), (1, 3));
+    told.try_recv().expect("told");
+    assert_eq!(out, b"abc\n");
+}
+
+#[test]
+fn what_a_caller_could_not_write_goes_first() {
+    let mut queue = SendQueue::new(Framing::Lines, false);
+    queue.begin_direct(5);
+    message(&mut queue, b"later");
+    let (done, mut told) = oneshot::channel();
+    let rest = [
+        Bytes::new(),
+        Bytes::from_static(b"lo"),
+        Bytes::from_static(b"\n"),
+    ];
+    queue.take_over(rest, 6, done);
+    let mut out = Vec::new();
+    write(&mut queue, 3, &mut out);
+    told.try_recv().expect("told");
+    write(&mut queue, usize::MAX, &mut out);
+    assert_eq!(out, b"lo\nlater\n");
+    assert_eq!(queue.progress(), (2, 2));
+}
+
+proptest! {
+    /// Whatever is written how, in whatever pieces: every frame whole, once, messages in order.
+    #[test]
+    fn any_way_to_write_gives_whole_frames_in_order(
+        steps in prop::collection::vec((0..5u8, 0..20_000usize), 1..60),
+    ) {
+        let mut queue = SendQueue::new(Framing::Frames, true);
+        let (mut out, mut sent, mut pings) = (Vec::new(), 0u64, 0u64);
+        for (step, size) in steps {
+            match step {
+                0 | 1 => {
+                    let mut payload = vec![b'x'; size];
+                    payload.splice(0..0, sent.to_be_bytes());
+                    queue.push_message(payload.into(), Some(1), None);
+                    sent += 1;
+                }
+                2 => {
+                    queue.push_control(FrameHead::Ping(pings), b"");
+                    pings += 1;
+                }
+                3 => queue.grant(u32::try_from(size).expect("small")),
+                _ => {
+                    write(&mut queue, size, &mut out);
+                }
+            }
+        }
+        queue.without_credit();
+        while queue.has_work() {
+            write(&mut queue, 4097, &mut out);
+        }
+        let (mut messages, mut answered) = (0, 0);
+        for frame in frames(&out) {
+            match frame {
+                Frame::Message(payload) => {
+                    prop_assert_eq!(&payload[..8], &u64::to_be_bytes(messages));
+                    messages += 1;
+                }
+                Frame::Ping(value) => {
+                    prop_assert_eq!(value, answered);
+                    answered += 1;
+                }
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
+        prop_assert_eq!((messages, answered), (sent, pings));
+        prop_assert_eq!(queue.progress(), (sent, sent));
+    }
+}

@@ -1,0 +1,330 @@
+//! The reader of one child's message output.
+//!
+//! ```text
+//!   pipe ─► buffer ─► decode ─► one batch of messages a read ─► hub
+//!                        └────► control frames ─► outbox (pong, credit, failure)
+//! ```
+//!
+//! One growing buffer carries a partial frame over to the next read; payloads are slices of it.
+//! The reader never waits for the writer, and for a subscription only where the child has no
+//! credit. From the exit on it waits for nobody: what the pipe still holds is taken past full
+//! buffers, up to one pipe's capacity.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use procession_wire::buffer::{READ_BUFFER, next_read};
+use procession_wire::credit::REQUEST_LANE;
+use procession_wire::{
+    Features, FrameDecoder, FrameError, FrameHead, LineDecoder, LineStep, ReceiveWindow,
+};
+
+use super::buffer::Batch;
+use super::hub::{Granter, Hub};
+use super::outbox::{Closed, Outbox};
+use super::pipe::{ReadEnd, WriteEnd};
+use super::source::{Next, Source};
+use crate::error::ReceiveMessageError;
+use crate::lifecycle::OutputState;
+
+/// The first read after a silence: most of what then comes is small.
+const SMALL_READ: usize = 4 * 1024;
+/// What a child's requests may have on their way, in bytes.
+const REQUEST_WINDOW: u64 = 64 * 1024;
+
+/// Cuts the stream into messages.
+#[derive(Debug)]
+pub(crate) enum Decoder {
+    Lines { lines: LineDecoder, limit: usize },
+    Frames(FrameDecoder),
+}
+
+pub(crate) struct Reader<R, W> {
+    source: Source<R>,
+    decoder: Decoder,
+    hub: Arc<Hub>,
+    outbox: Option<Arc<Outbox<W>>>,
+    requests: ReceiveWindow,
+    buffer: BytesMut,
+    room: usize,
+    /// From the exit on: bytes that may still be taken past full buffers.
+    overdraft: Option<usize>,
+}
+
+/// Reading cannot go on.
+enum Stop {
+    Lost(FrameError),
+    Cut,
+}
+
+impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
+    pub(crate) fn new(
+        source: Source<R>,
+        decoder: Decoder,
+        hub: Arc<Hub>,
+        outbox: Option<Arc<Outbox<W>>>,
+    ) -> Self {
+        Self {
+            source,
+            decoder,
+            hub,
+            outbox,
+            requests: ReceiveWindow::new(REQUEST_WINDOW),
+            buffer: BytesMut::new(),
+            room: SMALL_READ,
+            overdraft: None,
+        }
+    }
+
+    /// Reads to the end and says how that came. The subscriptions' streams end with it.
+    pub(crate) async fn run(mut self) -> OutputState {
+        let state = self.read().await;
+        self.hub.end();
+        state
+    }
+
+    async fn read(&mut self) -> OutputState {
+        loop {
+            let stopped = match self.source.next(&mut self.buffer, self.room).await {
+                Next::Data => self.decode().await,
+                Next::End(state) => match self.finish(state).await {
+                    Ok(()) => return state,
+                    Err(stop) => Err(stop),
+                },
+                Next::Failed(error) => {
+                    self.hub
+                        .report(&ReceiveMessageError::ReadFailed(error.to_string()));
+                    return OutputState::Cut;
+                }
+            };
+            match stopped {
+                Ok(()) => self.make_room(),
+                Err(Stop::Cut) => return OutputState::Cut,
+                Err(Stop::Lost(error)) => {
+                    self.hub
+                        .report(&ReceiveMessageError::FramingLost(error.clone()));
+                    if let Some(outbox) = &self.outbox {
+                        outbox.close(Closed::Broken(error));
+                    }
+                    return OutputState::Cut;
+                }
+            }
+        }
+    }
+
+    /// Decides on the next read: more after one that was full, and nothing held while silent.
+    fn make_room(&mut self) {
+        if self.buffer.is_empty() {
+            let filled = self.buffer.capacity() == 0;
+            self.buffer = BytesMut::new();
+            self.room = if filled {
+                (self.room * 4).min(READ_BUFFER)
+            } else {
+                SMALL_READ
+            };
+        } else {
+            let missing = match &self.decoder {
+                Decoder::Lines { .. } => self.buffer.len(),
+                Decoder::Frames(frames) => frames.needed(&self.buffer),
+            };
+            self.room = next_read(self.buffer.len(), missing);
+        }
+    }
+
+    async fn decode(&mut self) -> Result<(), Stop> {
+        match self.decoder {
+            Decoder::Lines { .. } => self.decode_lines().await,
+            Decoder::Frames(_) => self.decode_frames().await,
+        }
+    }
+
+    async fn decode_lines(&mut self) -> Result<(), Stop> {
+        loop {
+            let mut payloads = Vec::new();
+            let mut at = 0;
+            let Decoder::Lines { lines, limit } = &mut self.decoder else {
+                return Ok(());
+            };
+            let limit = *limit;
+            let too_long = loop {
+                match lines.parse(&self.buffer[at..]) {
+                    LineStep::Line { payload, end } => {
+                        payloads.push(position(at + payload.start)..position(at + payload.end));
+                        at += end;
+                    }
+                    LineStep::TooLong { end } => {
+                        at += end;
+                        break true;
+                    }
+                    LineStep::Skip { end } => at += end,
+                    LineStep::NeedMore => break false,
+                }
+            };
+            self.deliver(at, payloads).await?;
+            if !too_long {
+                return Ok(());
+            }
+            self.hub
+                .report(&ReceiveMessageError::MessageTooLarge { limit });
+        }
+    }
+
+    async fn decode_frames(&mut self) -> Result<(), Stop> {
+        let mut payloads = Vec::new();
+        let mut at = 0;
+        let lost = loop {
+            let Decoder::Frames(frames) = &mut self.decoder else {
+                return Ok(());
+            };
+            match frames.parse(&self.buffer[at..]) {
+                Ok(Some(frame)) => {
+                    if frame.head == FrameHead::Message {
+                        let (start, end) = (frame.payload.start, frame.payload.end);
+                        payloads.push(position(at + start)..position(at + end));
+                    } else {
+                        self.control(frame.head, frame.payload.len());
+                    }
+                    at += frame.end;
+                }
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            }
+        };
+        self.deliver(at, payloads).await?;
+        lost.map_or(Ok(()), |error| Err(Stop::Lost(error)))
+    }
+
+    /// Takes `consumed` bytes off the buffer and hands the messages in them on.
+    async fn deliver(
+        &mut self,
+        consumed: usize,
+        payloads: Vec<std::ops::Range<u32>>,
+    ) -> Result<(), Stop> {
+        let chunk = self.buffer.split_to(consumed).freeze();
+        if payloads.is_empty() {
+            return Ok(());
+        }
+        let batch = Arc::new(Batch::new(chunk, payloads));
+        let mut from = 0;
+        while from < batch.len() {
+            if self.source.exit().is_set() {
+                return self.overdraw(&batch, from);
+            }
+            let exit = Arc::clone(self.source.exit());
+            tokio::select! {
+                biased;
+                taken = poll_fn(|cx| self.hub.poll_offer(cx, &batch, from)) => from += taken,
+                () = exit.wait() => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The child has exited: nobody is waited for any more.
+    fn overdraw(&mut self, batch: &Arc<Batch>, mut from: usize) -> Result<(), Stop> {
+        while from < batch.len() {
+            let taken = self.hub.offer(batch, from, false);
+            if taken == 0 {
+                break;
+            }
+            from += taken;
+        }
+        self.source.rearm();
+        let rest: usize = (from..batch.len())
+            .map(|index| batch.payload_len(index))
+            .sum();
+        if from == batch.len() {
+            return Ok(());
+        }
+        // What is in hand at the exit was read before it, and comes on top.
+        let in_hand = rest + self.buffer.len();
+        let capacity = self.source.capacity();
+        let overdraft = self.overdraft.get_or_insert(capacity + in_hand);
+        if *overdraft < rest {
+            return Err(Stop::Cut);
+        }
+        *overdraft -= rest;
+        self.hub.offer(batch, from, true);
+        Ok(())
+    }
+
+    async fn finish(&mut self, state: OutputState) -> Result<(), Stop> {
+        match &mut self.decoder {
+            Decoder::Frames(frames) if state == OutputState::Complete => {
+                frames.finish(&self.buffer).map_err(Stop::Lost)
+            }
+            Decoder::Frames(_) => Ok(()),
+            Decoder::Lines { lines, .. } => {
+                let Some(last) = lines.finish(&mut self.buffer) else {
+                    return Ok(());
+                };
+                let len = last.len();
+                self.buffer = BytesMut::from(last);
+                self.deliver(len, std::iter::once(0..position(len)).collect())
+                    .await
+            }
+        }
+    }
+
+    fn control(&mut self, head: FrameHead, payload_len: usize) {
+        let Some(outbox) = &self.outbox else { return };
+        match head {
+            FrameHead::Hello(hello) => {
+                if hello.features.contains(Features::CREDIT) {
+                    self.hub
+                        .grant_through(Arc::new(Arc::clone(outbox)) as Arc<dyn Granter>);
+                    if let Some(bytes) = self.requests.grant_due() {
+                        outbox.control(
+                            FrameHead::Credit {
+                                lane: REQUEST_LANE,
+                                bytes,
+                            },
+                            b"",
+                        );
+                    }
+                } else {
+                    outbox.without_credit();
+                }
+            }
+            FrameHead::Credit {
+                lane: procession_wire::credit::MESSAGE_LANE,
+                bytes,
+            } => outbox.grant(bytes),
+            FrameHead::Ping(value) => outbox.control(FrameHead::Pong(value), b""),
+            FrameHead::Request { id } => {
+                if self.requests.received(payload_len).is_err() {
+                    tracing::warn!(
+                        id,
+                        "a request beyond the credit granted for requests is dropped"
+                    );
+                    return;
+                }
+                outbox.control(
+                    FrameHead::Failure { id },
+                    b"this parent answers no requests",
+                );
+                self.requests
+                    .consumed(procession_wire::credit::cost(payload_len));
+                if let Some(bytes) = self.requests.grant_due() {
+                    outbox.control(
+                        FrameHead::Credit {
+                            lane: REQUEST_LANE,
+                            bytes,
+                        },
+                        b"",
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Positions in one buffer, which is never longer than a message may be plus one read.
+fn position(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+use std::time::Duration;
+
+use futures::StreamExt;
+use procession_wire::{Frame, Hello};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::lifecycle::DrainBounds;
+use crate::messaging::buffer::Limits;
+use crate::messaging::outbox::OutboxLimits;
+use crate::messaging::source::ExitSignal;
+use crate::messaging::testing::TestPipe;
+use crate::model::Overflow;
+use procession_wire::{Framing, Message};
+
+const LIMIT: usize = 100;
+
+struct Child {
+    output: TestPipe,
+    input: TestPipe,
+    exit: Arc<ExitSignal>,
+    hub: Arc<Hub>,
+    outbox: Arc<Outbox<TestPipe>>,
+    reader: JoinHandle<OutputState>,
+}
+
+fn child(framing: Framing, buffer: usize) -> Child {
+    let (output, input) = (TestPipe::new(64), TestPipe::new(1 << 20));
+    let exit = Arc::new(ExitSignal::default());
+    let bounds = DrainBounds {
+        quiet: Duration::from_millis(50),
+        bound: Duration::from_secs(2),
+    };
+    let source = Source::new(output.clone(), Arc::clone(&exit), bounds);
+    let hub = Hub::new(Limits {
+        messages: buffer,
+        bytes: 1 << 20,
+        overflow: Overflow::Block,
+    });
+    let limits = OutboxLimits {
+        framing,
+        with_credit: true,
+        message: LIMIT,
+        messages: 8,
+        bytes: 1024,
+    };
+    let outbox = Outbox::new(input.clone(), limits, Handle::current());
+    let decoder = match framing {
+        Framing::Lines => Decoder::Lines {
+            lines: LineDecoder::new(LIMIT),
+            limit: LIMIT,
+        },
+        _ => Decoder::Frames(FrameDecoder::new(LIMIT).expecting_hello(0)),
+    };
+    let reader = Reader::new(source, decoder, Arc::clone(&hub), Some(Arc::clone(&outbox)));
+    let reader = tokio::spawn(reader.run());
+    Child {
+        output,
+        input,
+        exit,
+        hub,
+        outbox,
+        reader,
+    }
+}
+
+fn encoded(frames: &[Frame]) -> Vec<u8> {
+    let mut bytes = BytesMut::new();
+    for frame in frames {
+        frame.encode(1 << 20, &mut bytes).expect("small");
+    }
+    bytes.to_vec()
+}
+
+fn hello() -> Frame {
+    Frame::Hello(Hello::new(Features::CREDIT, 7))
+}
+
+async fn items(child: &Child) -> Vec<Result<Message, ReceiveMessageError>> {
+    child.hub.subscribe(child.hub.defaults()).collect().await
+}
+
+/// What the parent has written, as frames, once there are `count`.
+async fn answers(child: &Child, count: usize) -> Vec<Frame> {
+    let (mut decoder, mut bytes, mut frames) =
+        (FrameDecoder::new(LIMIT), BytesMut::new(), Vec::new());
+    while frames.len() < count {
+        bytes.extend_from_slice(&child.input.child_reads(usize::MAX));
+        while let Some(frame) = decoder.decode(&mut bytes).expect("frames") {
+            frames.push(frame);
+        }
+        tokio::task::yield_now().await;
+    }
+    frames
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_arrive_whole_however_they_are_cut_and_the_last_needs_no_newline() {
+    let child = child(Framing::Lines, 100);
+    for piece in [&b"on"[..], b"e\n\ntw", b"o\r\nlast"] {
+        child.output.child_writes(piece);
+        tokio::task::yield_now().await;
+    }
+    child.output.no_more_writers();
+    let lines: Vec<_> = items(&child)
+        .await
+        .into_iter()
+        .map(|item| item.expect("a line"))
+        .collect();
+    assert_eq!(lines, ["one", "", "two\r", "last"].map(Message::from));
+    assert_eq!(child.reader.await.expect("no panic"), OutputState::Complete);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_over_the_limit_is_one_error_and_the_next_is_read() {
+    let child = child(Framing::Lines, 100);
+    child.output.child_writes(b"before\n");
+    for _ in 0..50 {
+        child.output.child_writes(&[b'x'; 64]);
+        tokio::task::yield_now().await;
+    }
+    child.output.child_writes(b"\nafter\n");
+    child.output.no_more_writers();
+    let expected = [
+        Ok(Message::from("before")),
+        Err(ReceiveMessageError::MessageTooLarge { limit: LIMIT }),
+        Ok(Message::from("after")),
+    ];
+    assert_eq!(items(&child).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hello_is_answered_with_credit_and_control_frames_are_answered() {
+    let child = child(Framing::Frames, 100);
+    child.output.child_writes(&encoded(&[
+        hello(),
+        Frame::Ping(42),
+        Frame::Request {
+            id: 5,
+            payload: "what?".into(),
+        },
+        Frame::Message("hi".into()),
+    ]));
+    child.output.no_more_writers();
+    assert_eq!(items(&child).await, [Ok(Message::from("hi"))]);
+    let answers = answers(&child, 4).await;
+    assert!(
+        matches!(answers[0], Frame::Credit { lane: 0, bytes } if bytes > 0),
+        "{answers:?}"
+    );
+    assert!(matches!(answers[1], Frame::Credit { lane: u64::MAX, bytes } if bytes > 0));
+    assert_eq!(answers[2], Frame::Pong(42));
+    assert!(matches!(&answers[3], Frame::Failure { id: 5, .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_framing_is_one_error_and_closes_the_channel_both_ways() {
+    let hello = encoded(&[hello()]);
+    let bad: [(&[u8], FrameError); 3] = [
+        (b"\0\0\0\0\x7f", FrameError::UnknownKind(0x7f)),
+        (
+            b"\0\0\0\x01\x01x",
+            FrameError::BodyTooShort {
+                kind: 1,
+                len: 1,
+                least: 8,
+            },
+        ),
+        (
+            b"\xff\xff\xff\xff\0",
+            FrameError::TooLarge {
+                len: 0xffff_ffff,
+                limit: LIMIT,
+            },
+        ),
+    ];
+    for (bytes, error) in bad {
+        let child = child(Framing::Frames, 100);
+        child.output.child_writes(&hello);
+        child
+            .output
+            .child_writes(&encoded(&[Frame::Message("good".into())]));
+        child.output.child_writes(bytes);
+        child
+            .output
+            .child_writes(&encoded(&[Frame::Message("not believed".into())]));
+        let expected = [
+            Ok(Message::from("good")),
+            Err(ReceiveMessageError::FramingLost(error)),
+        ];
+        assert_eq!(items(&child).await, expected);
+        child.outbox.send("x".into()).await.expect_err("closed");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_dies_in_a_frame_or_before_hello_is_told() {
+    for (bytes, lost) in [(encoded(&[hello()]), true), (Vec::new(), false)] {
+        let child = child(Framing::Frames, 100);
+        child.output.child_writes(&bytes);
+        if lost {
+            child.output.child_writes(b"\0\0\0\x09\0half");
+        }
+        child.output.no_more_writers();
+        let items = items(&child).await;
+        match &items[..] {
+            [
+                Err(ReceiveMessageError::FramingLost(FrameError::Truncated {
+                    have: 9,
+                    missing: 5,
+                })),
+            ] if lost => {}
+            [Err(ReceiveMessageError::FramingLost(FrameError::NoHello))] if !lost => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_exit_one_pipe_is_taken_past_a_full_buffer_and_no_more() {
+    let child = child(Framing::Lines, 1);
+    child.output.child_writes(b"kept\n");
+    child.output.child_writes(&b"taken past it\n".repeat(4));
+    child.exit.set();
+    child.output.no_more_writers();
+    let report = tokio::time::timeout(Duration::from_secs(10), child.reader);
+    assert_eq!(
+        report.await.expect("nobody reads").expect("no panic"),
+        OutputState::Complete
+    );
+    let got = child.hub.subscribe(child.hub.defaults()).count().await;
+    assert_eq!(got, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grandchild_that_goes_on_writing_is_cut_without_a_reader() {
+    let child = child(Framing::Lines, 1);
+    child.exit.set();
+    child
+        .output
+        .child_writes(&b"somebody else writes\n".repeat(1000));
+    assert_eq!(child.reader.await.expect("no panic"), OutputState::Cut);
+    let got = child.hub.subscribe(child.hub.defaults()).count().await;
+    assert!((1..1000).contains(&got), "{got}");
+}

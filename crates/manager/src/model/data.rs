@@ -1,0 +1,129 @@
+//! Descriptions as data: the shapes that commands and scripts have under `serde`.
+//!
+//! Commands and scripts are flat: what they have in common stands beside what each has of its own, in
+//! two private twins that a macro keeps alike. No part of it is `untagged` or flattened by serde: both
+//! make serde read everything into a buffer first, and an error then has no line any more. Every field
+//! is always written, so that formats which drop the names of fields can read it back.
+
+use super::command::{Cmd, Environment, Logging, Messaging, Output, Stdin};
+use super::options::Options;
+use super::script::{Script, ScriptingLanguage};
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use values::{Variables, optional_text, variables};
+
+pub(super) use values::{blob, framing, text, texts};
+
+mod values;
+
+/// The twin of a type that has `options: Options` and the fields named here.
+macro_rules! flat_twin {
+    ($twin:ident of $type:ident, $name:literal { $($(#[$meta:meta])* $field:ident: $kind:ty,)* }) => {
+        #[derive(Serialize, Deserialize)]
+        #[serde(rename = $name, deny_unknown_fields)]
+        pub(super) struct $twin {
+            $($(#[$meta])* $field: $kind,)*
+            #[serde(default, with = "texts")]
+            args: Vec<OsString>,
+            #[serde(default, with = "variables")]
+            env: Variables,
+            #[serde(default, with = "texts")]
+            env_remove: Vec<OsString>,
+            #[serde(default)]
+            env_clear: bool,
+            #[serde(default, with = "optional_text")]
+            current_dir: Option<PathBuf>,
+            #[serde(default)]
+            messaging: Option<Messaging>,
+            #[serde(default)]
+            logging: Option<Logging>,
+            #[serde(default)]
+            stdin: Stdin,
+            #[serde(default)]
+            stdout: Output,
+            #[serde(default)]
+            stderr: Output,
+        }
+
+        impl From<$type> for $twin {
+            fn from(value: $type) -> Self {
+                let options = value.options;
+                let (env, env_remove) = split(&options.environment);
+                Self {
+                    $($field: value.$field,)*
+                    args: options.args,
+                    env,
+                    env_remove,
+                    env_clear: options.environment.is_cleared(),
+                    current_dir: options.current_dir,
+                    messaging: options.messaging,
+                    logging: options.logging,
+                    stdin: options.stdin,
+                    stdout: options.stdout,
+                    stderr: options.stderr,
+                }
+            }
+        }
+
+        impl From<$twin> for $type {
+            fn from(twin: $twin) -> Self {
+                Self {
+                    $($field: twin.$field,)*
+                    options: Options {
+                        args: twin.args,
+                        environment: join(twin.env, twin.env_remove, twin.env_clear),
+                        current_dir: twin.current_dir,
+                        messaging: twin.messaging,
+                        logging: twin.logging,
+                        stdin: twin.stdin,
+                        stdout: twin.stdout,
+                        stderr: twin.stderr,
+                    },
+                }
+            }
+        }
+    };
+}
+
+flat_twin!(CmdData of Cmd, "Cmd" {
+    #[serde(with = "text")]
+    program: OsString,
+});
+
+flat_twin!(ScriptData of Script, "Script" {
+    language: ScriptingLanguage,
+    content: String,
+});
+
+fn split(environment: &Environment) -> (Variables, Vec<OsString>) {
+    let mut set = Variables::new();
+    let mut removed = Vec::new();
+    for (name, value) in environment.changes() {
+        match value {
+            Some(value) => {
+                set.insert(name.into(), value.into());
+            }
+            None => removed.push(name.into()),
+        }
+    }
+    (set, removed)
+}
+
+/// A name that is both set and removed is removed.
+fn join(set: Variables, removed: Vec<OsString>, cleared: bool) -> Environment {
+    let mut environment = Environment::default();
+    if cleared {
+        environment.clear();
+    }
+    for (name, value) in set {
+        environment.set(name, value);
+    }
+    for name in removed {
+        environment.remove(name);
+    }
+    environment
+}
+
+#[cfg(test)]
+mod tests;

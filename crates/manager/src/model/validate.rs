@@ -1,0 +1,233 @@
+//! What is refused before anything is made for a command: every mistake that can be seen in the
+//! command alone.
+//!
+//! The order is fixed: the words (program, arguments, variables, directory, files), then the
+//! messaging, then who uses which stream. The first mistake found is the one reported.
+
+use super::command::{Cmd, Logging, Messaging, Output, Stdin, Transport};
+use super::quote::Quoted;
+use procession_wire::{Framing, MAX_MESSAGE_LIMIT, env};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+
+/// Why a command was refused before anything was started. Its text names the setting and says what to
+/// do about it.
+///
+/// ```
+/// use procession_manager::model::command::{Cmd, ConfigurationError, Logging, Messaging};
+///
+/// // Spawning this fails ...
+/// let cmd = Cmd::new("worker")
+///     .messaging(Messaging::standard_io())
+///     .logging(Logging::stdout());
+/// // ... with this:
+/// let error = ConfigurationError::MessagesAndLogsOnStdout { logging: Logging::stdout() };
+/// assert!(error.to_string().contains("Logging::stderr()"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigurationError {
+    /// The program is the empty string.
+    #[error("the program is an empty string: give its name or its path")]
+    EmptyProgram,
+    /// A word that the system is to be given holds a NUL byte, which ends every word there.
+    #[error("{what} holds a NUL byte, which cannot be passed to a program: remove it")]
+    NulByte {
+        /// What holds it, such as `argument 2` and the argument, quoted.
+        what: String,
+    },
+    /// The name of a variable is empty or holds a `=`.
+    #[error(
+        "{name:?} cannot be the name of an environment variable: it must not be empty and not hold `=`"
+    )]
+    InvalidVariableName {
+        /// The name.
+        name: OsString,
+    },
+    /// A variable was set that belongs to Procession.
+    #[error(
+        "the environment variable {name} is set by Procession itself: do not set it, or use another name"
+    )]
+    ReservedVariable {
+        /// Its name.
+        name: &'static str,
+    },
+    /// Messaging is on, with both directions off.
+    #[error(
+        "messaging has neither input nor output: turn a direction on, or leave `messaging(..)` out"
+    )]
+    NoDirection,
+    /// A size in [`Messaging`] is 0.
+    #[error("`{setting}` of the messaging is 0: it must be at least 1")]
+    ZeroSize {
+        /// The name of the setting.
+        setting: &'static str,
+    },
+    /// The message limit is over what a frame can hold.
+    #[error("a message limit of {limit} bytes is too large: it must be at most {largest}")]
+    MessageLimitTooLarge {
+        /// What was asked for, in bytes.
+        limit: usize,
+        /// The largest that is possible, in bytes.
+        largest: usize,
+    },
+    /// Bytes before hello are to be skipped where no hello comes.
+    #[error(
+        "`skip_before_hello` has a meaning only for frames from the child: use `framing(Framing::Frames)` with the child's output on, or leave it out"
+    )]
+    NoHelloToSkipTo,
+    /// Standard output is to carry messages and to be logged.
+    #[error(
+        "messages and logs (Logging::{logging}()) both use stdout: log with Logging::stderr(), or move the messages to Messaging::named_pipes()"
+    )]
+    MessagesAndLogsOnStdout {
+        /// The logging that was asked for.
+        logging: Logging,
+    },
+    /// A stream that carries messages was given another use.
+    #[error(
+        "messages use {stream}, and `{stream}(..)` gives it another use: leave `{stream}(..)` out, or move the messages to Messaging::named_pipes()"
+    )]
+    MessagesAndOther {
+        /// `stdin` or `stdout`.
+        stream: &'static str,
+    },
+    /// A stream that is logged was given another use.
+    #[error(
+        "logging uses {stream}, and `{stream}(..)` gives it another use: leave `{stream}(..)` out, or do not log {stream}"
+    )]
+    LogsAndOther {
+        /// `stdout` or `stderr`.
+        stream: &'static str,
+    },
+}
+
+type Check = Result<(), ConfigurationError>;
+
+pub(super) fn check(cmd: &Cmd) -> Check {
+    let options = &cmd.options;
+    check_words(cmd)?;
+    if let Some(messaging) = &options.messaging {
+        check_messaging(messaging)?;
+    }
+    check_streams(cmd)
+}
+
+fn check_words(cmd: &Cmd) -> Check {
+    if cmd.program.is_empty() {
+        return Err(ConfigurationError::EmptyProgram);
+    }
+    no_nul(&cmd.program, || "the program".into())?;
+    for (index, arg) in cmd.options.args.iter().enumerate() {
+        no_nul(arg, || format!("argument {} ({})", index + 1, Quoted(arg)))?;
+    }
+    for (name, value) in cmd.environment().changes() {
+        check_variable(name, value)?;
+    }
+    if let Some(dir) = cmd.working_directory() {
+        no_nul(dir.as_os_str(), || "the current directory".into())?;
+    }
+    if let Stdin::File(path) = cmd.stdin_source() {
+        no_nul(path.as_os_str(), || "the file for stdin".into())?;
+    }
+    for (stream, output) in [
+        ("stdout", cmd.stdout_target()),
+        ("stderr", cmd.stderr_target()),
+    ] {
+        if let Output::File(path) = output {
+            no_nul(path.as_os_str(), || format!("the file for {stream}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn no_nul(word: &OsStr, what: impl FnOnce() -> String) -> Check {
+    if word.as_bytes().contains(&0) {
+        return Err(ConfigurationError::NulByte { what: what() });
+    }
+    Ok(())
+}
+
+fn check_variable(name: &OsStr, value: Option<&OsStr>) -> Check {
+    no_nul(name, || {
+        format!("the name of the variable {}", Quoted(name))
+    })?;
+    if name.is_empty() || name.as_bytes().contains(&b'=') {
+        return Err(ConfigurationError::InvalidVariableName { name: name.into() });
+    }
+    let Some(value) = value else { return Ok(()) };
+    no_nul(value, || {
+        format!("the value of the variable {}", Quoted(name))
+    })?;
+    match env::RESERVED.iter().find(|reserved| name == **reserved) {
+        Some(name) if !may_be_given(name) => Err(ConfigurationError::ReservedVariable { name }),
+        _ => Ok(()),
+    }
+}
+
+/// What a service manager gives its services is never inherited, but may be given to a child on
+/// purpose.
+fn may_be_given(reserved: &str) -> bool {
+    ["NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_"]
+        .iter()
+        .any(|prefix| reserved.starts_with(prefix))
+}
+
+fn check_messaging(messaging: &Messaging) -> Check {
+    if messaging.input.is_none() && messaging.output.is_none() {
+        return Err(ConfigurationError::NoDirection);
+    }
+    for (setting, size) in [
+        ("buffer", messaging.buffer),
+        ("buffer_bytes", messaging.buffer_bytes),
+        ("message_limit", messaging.message_limit),
+    ] {
+        if size == 0 {
+            return Err(ConfigurationError::ZeroSize { setting });
+        }
+    }
+    if messaging.message_limit > MAX_MESSAGE_LIMIT {
+        return Err(ConfigurationError::MessageLimitTooLarge {
+            limit: messaging.message_limit,
+            largest: MAX_MESSAGE_LIMIT,
+        });
+    }
+    let has_hello = messaging.framing == Framing::Frames && messaging.output.is_some();
+    if messaging.skip_before_hello > 0 && !has_hello {
+        return Err(ConfigurationError::NoHelloToSkipTo);
+    }
+    Ok(())
+}
+
+fn check_streams(cmd: &Cmd) -> Check {
+    let over_stdio = |direction: fn(&Messaging) -> Option<Transport>| {
+        cmd.messaging_options().and_then(direction) == Some(Transport::StandardIo)
+    };
+    let messages_in = over_stdio(Messaging::input);
+    let messages_out = over_stdio(Messaging::output);
+    let logging = cmd.logging_options();
+    let logged = |captures: fn(Logging) -> bool| logging.is_some_and(captures);
+
+    if let Some(logging) = logging
+        && messages_out
+        && logging.captures_stdout()
+    {
+        return Err(ConfigurationError::MessagesAndLogsOnStdout { logging });
+    }
+    if messages_in && *cmd.stdin_source() != Stdin::Null {
+        return Err(ConfigurationError::MessagesAndOther { stream: "stdin" });
+    }
+    if messages_out && *cmd.stdout_target() != Output::Null {
+        return Err(ConfigurationError::MessagesAndOther { stream: "stdout" });
+    }
+    if logged(Logging::captures_stdout) && *cmd.stdout_target() != Output::Null {
+        return Err(ConfigurationError::LogsAndOther { stream: "stdout" });
+    }
+    if logged(Logging::captures_stderr) && *cmd.stderr_target() != Output::Null {
+        return Err(ConfigurationError::LogsAndOther { stream: "stderr" });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! One process: what everybody may know of it, and the task that owns it.
+//!
+//! [`Process`] is shared by the registry and the handles. It holds the process's queue, the fan-out
+//! of its messages and its logs, so that none of these ever goes through the manager; what happens
+//! to the process goes through its task ([`task`]), which asks the pure
+//! [`lifecycle`](crate::lifecycle) what to do.
+
+pub(crate) mod close_input;
+pub(crate) mod pool;
+mod program;
+pub(crate) mod spawn;
+mod spawn_error;
+pub(crate) mod task;
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+use self::pool::Pool;
+use self::spawn::LogName;
+use crate::error::{GetLogsError, ReadMessageError, RemoveProcessError, WriteMessageError};
+use crate::id::ProcessId;
+use crate::info::ProcessInfo;
+use crate::lifecycle::{ExitCause, ExitReport, ProcessState};
+use crate::logs::{Logs, LogsQuery};
+use crate::messaging::hub::Hub;
+use crate::messaging::outbox::{Closed, Outbox, SendFailure};
+
+/// How long a failed write waits for the exit that is its likely reason.
+const EXIT_AFTER_BROKEN_PIPE: Duration = Duration::from_millis(250);
+
+/// What a handle asks of the process's task. The task never waits for the child, so these are
+/// answered at once.
+#[derive(Debug)]
+pub(crate) enum Control {
+    Kill(ExitCause),
+    /// Kill it and forget it: nobody has it.
+    Abandon,
+    Remove(oneshot::Sender<Result<(), RemoveProcessError>>),
+}
+
+/// What is published of a process.
+#[derive(Debug, Clone)]
+pub(crate) struct Status {
+    pub(crate) state: ProcessState,
+    pub(crate) pid: Option<u32>,
+    pub(crate) started_at: Option<SystemTime>,
+    pub(crate) ended_at: Option<SystemTime>,
+    pub(crate) report: Option<Arc<ExitReport>>,
+}
+
+/// The child's channels; there once it has been started.
+#[derive(Debug)]
+pub(crate) struct Channels {
+    pub(crate) outbox: Option<Arc<Outbox>>,
+    pub(crate) hub: Option<Arc<Hub>>,
+    pub(crate) logs: Logs,
+    pub(crate) closer: close_input::InputCloser,
+    pub(crate) program: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Process {
+    id: ProcessId,
+    status: watch::Sender<Status>,
+    control: mpsc::Sender<Control>,
+    channels: OnceLock<Channels>,
+}
+
+impl Process {
+    pub(crate) fn new(id: ProcessId) -> (Arc<Self>, mpsc::Receiver<Control>) {
+        let (control, requests) = mpsc::channel(16);
+        let status = Status {
+            state: ProcessState::Spawning,
+            pid: None,
+            started_at: None,
+            ended_at: None,
+            report: None,
+        };
+        let process = Self {
+            id,
+            status: watch::Sender::new(status),
+            control,
+            channels: OnceLock::new(),
+        };
+        (Arc::new(process), requests)
+    }
+
+    pub(crate) fn id(&self) -> ProcessId {
+        self.id
+    }
+
+    pub(crate) fn info(&self) -> ProcessInfo {
+        ProcessInfo::new(self.id, &self.status.borrow())
+    }
+
+    pub(crate) fn channels(&self) -> Option<&Channels> {
+        self.channels.get()
+    }
+
+    /// Sets what the task publishes.
+    pub(crate) fn publish(&self, change: impl FnOnce(&mut Status)) {
+        self.status.send_modify(change);
+    }
+
+    pub(crate) fn open(&self, channels: Channels) {
+        // Set once, by the task, when the child has been started.
+        let _ = self.channels.set(channels);
+    }
+
+    fn report(&self) -> Option<Arc<ExitReport>> {
+        self.status.borrow().report.clone()
+    }
+
+    /// Resolves with the final report; `None` if the manager went away without one.
+    pub(crate) async fn finished(&self) -> Option<ExitReport> {
+        let mut status = self.status.subscribe();
+        // The sender is in `self`, so the end of the task shows as a closed control channel.
+        tokio::select! {
+            biased;
+            status = status.wait_for(|status| status.state == ProcessState::Finished) => {
+                status.ok()?.report.as_deref().cloned()
+            }
+            () = self.control.closed() => {
+                let status = self.status.borrow();
+                let over = status.state == ProcessState::Finished;
+                status.report.as_deref().filter(|_| over).cloned()
+            }
+        }
+    }
+
+    /// Asks the task; `false` if it has ended.
+    pub(crate) async fn ask(&self, request: Control) -> bool {
+        self.control.send(request).await.is_ok()
+    }
+
+    /// Whether its task has ended: it was removed, or the manager is at its end.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.control.is_closed()
+    }
+
+    /// Kills and forgets it, asked from where nothing can wait.
+    pub(crate) fn abandon(process: &Arc<Self>) {
+        process.ask_soon(Control::Abandon);
+    }
+
+    /// Kills it, asked from where nothing can wait.
+    pub(crate) fn kill_soon(process: &Arc<Self>) {
+        process.ask_soon(Control::Kill(ExitCause::Killed));
+    }
+
+    fn ask_soon(self: &Arc<Self>, request: Control) {
+        let Err(mpsc::error::TrySendError::Full(request)) = self.control.try_send(request) else {
+            return;
+        };
+        // Its task answers at once, so the channel is full for a moment only.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let process = Arc::clone(self);
+            runtime.spawn(async move { process.ask(request).await });
+        }
+    }
+
+    /// The program that was started.
+    pub(crate) fn program(&self) -> &str {
+        self.channels().map_or("", |channels| &channels.program)
+    }
+
+    pub(crate) fn close_input(&self) -> Result<(), WriteMessageError> {
+        let outbox = self.outbox()?;
+        if let Some(report) = self.report() {
+            return Err(WriteMessageError::ProcessExited {
+                id: self.id,
+                report: Box::new(ExitReport::clone(&report)),
+            });
+        }
+        if let Some(channels) = self.channels() {
+            channels.closer.close(outbox);
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn logs(
+        &self,
+        name: LogName,
+        query: LogsQuery,
+        pool: &Pool,
+    ) -> Result<Vec<String>, GetLogsError> {
+        match self.channels() {
+            Some(channels) => channels.logs.read(self.id, name, query, pool).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    pub(crate) fn outbox(&self) -> Result<&Arc<Outbox>, WriteMessageError> {
+        self.channels()
+            .and_then(|channels| channels.outbox.as_ref())
+            .ok_or(WriteMessageError::MessageWriterNotFound(self.id))
+    }
+
+    pub(crate) fn hub(&self) -> Result<&Arc<Hub>, ReadMessageError> {
+        let hub = self
+            .channels()
+            .and_then(|channels| channels.hub.as_ref())
+            .ok_or(ReadMessageError::MessageReaderNotFound(self.id))?;
+        match self.report() {
+            Some(report) if hub.is_spent() => Err(ReadMessageError::ProcessExited {
+                id: self.id,
+                report: Box::new(ExitReport::clone(&report)),
+            }),
+            _ => Ok(hub),
+        }
+    }
+
+    /// Says why a message was not sent. A broken pipe usually means that the child has gone, and its
+    /// exit says more: it is waited for, briefly.
+    pub(crate) async fn write_error(&self, failure: SendFailure) -> WriteMessageError {
+        if let SendFailure::Closed(Closed::ByChild | Closed::Exited) = &failure {
+            let mut status = self.status.subscribe();
+            let exit = status.wait_for(|status| status.report.is_some());
+            let _ = timeout(EXIT_AFTER_BROKEN_PIPE, exit).await;
+        }
+        self.write_error_now(failure)
+    }
+
+    pub(crate) fn write_error_now(&self, failure: SendFailure) -> WriteMessageError {
+        let closed = match failure {
+            SendFailure::Encode(error) => return error.into(),
+            SendFailure::Full(message) => return WriteMessageError::BufferFull(message),
+            SendFailure::Closed(closed) => closed,
+        };
+        if let Some(report) = self.report() {
+            return WriteMessageError::ProcessExited {
+                id: self.id,
+                report: Box::new(ExitReport::clone(&report)),
+            };
+        }
+        match closed {
+            Closed::Broken(error) => WriteMessageError::FramingLost(error),
+            Closed::Failed(kind, text) => {
+                WriteMessageError::IoError(std::io::Error::new(kind, text))
+            }
+            Closed::ByRequest | Closed::ByChild | Closed::Exited => {
+                WriteMessageError::InputClosed(self.id)
+            }
+        }
+    }
+}
