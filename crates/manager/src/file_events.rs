@@ -4,20 +4,21 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::watch;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use crate::flag::Flag;
 use crate::os;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FileEvents {
-    instance: OnceLock<Instance>,
-    starting: Mutex<()>,
+    runtime: Handle,
+    instance: Mutex<Option<Instance>>,
 }
 
 #[derive(Debug)]
@@ -35,58 +36,63 @@ impl Drop for Instance {
 #[derive(Debug)]
 struct Shared {
     fd: AsyncFd<OwnedFd>,
-    watches: Mutex<HashMap<i32, watch::Sender<()>>>,
+    watches: Mutex<HashMap<i32, Arc<Flag>>>,
 }
 
-impl Shared {
-    fn watches(&self) -> MutexGuard<'_, HashMap<i32, watch::Sender<()>>> {
-        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A watch on one file; ended by dropping it.
+/// A watch for a file being opened for the first time; ended by dropping it.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct Opened {
+    flag: Arc<Flag>,
     number: i32,
-    changes: watch::Receiver<()>,
     shared: Weak<Shared>,
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl FileEvents {
-    /// Watches for the file being opened by anybody.
+    pub(crate) fn new(runtime: Handle) -> Self {
+        Self {
+            runtime,
+            instance: Mutex::new(None),
+        }
+    }
+
+    /// Watches for the file being opened, from now on, by anybody. May be called on any thread.
     ///
     /// # Errors
     /// `EMFILE` where the user has `fs.inotify.max_user_instances` of them, `ENOSPC` where there are
     /// `fs.inotify.max_user_watches`.
-    pub(crate) fn watch_open(&self, path: &Path) -> io::Result<Watch> {
+    pub(crate) fn opened(&self, path: &Path) -> io::Result<Opened> {
         let shared = self.instance()?;
-        let mut watches = shared.watches();
+        let flag = Arc::new(Flag::default());
+        // Held over the call, so that an event finds its flag.
+        let mut watches = lock(&shared.watches);
         let number = inotify::add_watch(shared.fd.get_ref(), path, WatchFlags::OPEN)?;
-        let (sender, changes) = watch::channel(());
-        watches.insert(number, sender);
-        Ok(Watch {
+        watches.insert(number, Arc::clone(&flag));
+        Ok(Opened {
+            flag,
             number,
-            changes,
             shared: Arc::downgrade(&shared),
         })
     }
 
     fn instance(&self) -> io::Result<Arc<Shared>> {
-        let _one_at_a_time = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(instance) = self.instance.get() {
+        let mut instance = lock(&self.instance);
+        if let Some(instance) = &*instance {
             return Ok(Arc::clone(&instance.shared));
         }
+        let _runtime = self.runtime.enter();
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         let shared = Arc::new(Shared {
             fd: os::watch(fd, Interest::READABLE).map_err(|(_, error)| error)?,
             watches: Mutex::default(),
         });
-        let reader = tokio::spawn(read(Arc::clone(&shared)));
-        let instance = Instance {
+        *instance = Some(Instance {
             shared: Arc::clone(&shared),
-            reader,
-        };
-        let _ = self.instance.set(instance);
+            reader: self.runtime.spawn(read(Arc::clone(&shared))),
+        });
         Ok(shared)
     }
 }
@@ -97,17 +103,7 @@ async fn read(shared: Arc<Shared>) {
         let mut events = inotify::Reader::new(shared.fd.get_ref(), &mut buffer);
         loop {
             match events.next() {
-                Ok(event) if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => {
-                    shared
-                        .watches()
-                        .values()
-                        .for_each(|changed| changed.send_replace(()));
-                }
-                Ok(event) => {
-                    if let Some(changed) = shared.watches().get(&event.wd()) {
-                        changed.send_replace(());
-                    }
-                }
+                Ok(event) => shared.happened(event.wd(), event.events()),
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     ready.clear_ready();
                     break;
@@ -115,7 +111,6 @@ async fn read(shared: Arc<Shared>) {
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
                     tracing::error!(%error, "watching files failed");
-                    shared.watches().clear();
                     return;
                 }
             }
@@ -123,21 +118,67 @@ async fn read(shared: Arc<Shared>) {
     }
 }
 
-impl Watch {
-    /// Resolves when something has happened since the last call. Cancel safe.
-    pub(crate) async fn changed(&mut self) -> io::Result<()> {
-        self.changes
-            .changed()
-            .await
-            .map_err(|_| io::Error::other("files are not watched any more"))
+impl Shared {
+    fn happened(&self, number: i32, events: ReadFlags) {
+        let mut watches = lock(&self.watches);
+        if events.contains(ReadFlags::QUEUE_OVERFLOW) {
+            // Nobody knows what was missed; a process that has not opened its file yet is one
+            // that ends with its manager at the latest.
+            tracing::warn!("the kernel dropped file events: raise fs.inotify.max_queued_events");
+            return;
+        }
+        if !events.contains(ReadFlags::OPEN) {
+            return;
+        }
+        if let Some(flag) = watches.remove(&number) {
+            flag.set();
+            let _ = inotify::remove_watch(self.fd.get_ref(), number);
+        }
     }
 }
 
-impl Drop for Watch {
+impl Opened {
+    /// Resolves when it was opened. Cancel safe.
+    pub(crate) async fn wait(&self) {
+        self.flag.wait().await;
+    }
+}
+
+impl Drop for Opened {
     fn drop(&mut self) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.watches().remove(&self.number);
+        let Some(shared) = self.shared.upgrade() else {
+            return;
+        };
+        let mut watches = lock(&shared.watches);
+        // The number may be another watch's by now, once it was given back.
+        if watches
+            .get(&self.number)
+            .is_some_and(|flag| Arc::ptr_eq(flag, &self.flag))
+        {
+            watches.remove(&self.number);
             let _ = inotify::remove_watch(shared.fd.get_ref(), self.number);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_open_is_told_once_it_happens_and_the_watch_goes() {
+        let root = tempfile::tempdir().expect("a directory");
+        let events = FileEvents::new(Handle::current());
+        let path = root.path().join("file");
+        std::fs::write(&path, "").expect("written");
+        let opened = events.opened(&path).expect("watched");
+        assert!(!opened.flag.is_set());
+        std::fs::File::open(&path).expect("opened");
+        opened.wait().await;
+        let never = events.opened(&path).expect("watched");
+        let shared = events.instance().expect("there");
+        assert_eq!(lock(&shared.watches).len(), 1);
+        drop(never);
+        assert!(lock(&shared.watches).is_empty());
     }
 }

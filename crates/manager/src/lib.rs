@@ -1,9 +1,51 @@
 //! Spawn, talk to, watch and stop many child processes from async Rust.
+//!
+//! A [`ProcessManager`] is started once; what it gives is a [`ProcessManagerHandle`], through which
+//! processes are spawned ([`Cmd`], [`Script`], or any [`Runnable`]), talked to in [messages](Message),
+//! watched and ended. It runs on tokio, with I/O and time enabled.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use futures::TryStreamExt;
+//! use procession_manager::{Cmd, Messaging, ProcessManager, TryMessageStreamExt};
+//!
+//! let manager = ProcessManager::in_temp()?;
+//! let sort = Cmd::new("sort").messaging(Messaging::standard_io());
+//! let sort = manager.spawn_with_handle(sort).await?;
+//! for word in ["pear", "apple"] {
+//!     sort.send_message(word).await?;
+//! }
+//! sort.close_input().await?;
+//! let words = sort.subscribe_message_stream().await?.into_string_stream();
+//! assert_eq!(words.try_collect::<Vec<_>>().await?, ["apple", "pear"]);
+//! assert!(sort.wait().await?.success());
+//! manager.shutdown().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! The [`guide`] goes through all of it, chapter by chapter. Children in Rust use `procession-child`;
+//! children in other languages need a line of text, or `docs/protocol.md` of the repository.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `json`, `message-pack` | typed messages: `MessageFormat`, `Message::from_serializable`, `into_deserialized_stream` |
+//! | `serde` | what to run as data: `Cmd`, `Script` and their parts can be read from a file |
+//!
+//! # Platform
+//!
+//! Linux 5.4 or later: exits are learnt by pidfds (`pidfd_open(2)`, `waitid(2)` with `P_PIDFD`).
 
 #![deny(unsafe_code)]
 
 mod error;
 mod file_events;
+mod flag;
+pub mod guide;
 mod handle;
 mod id;
 mod info;
@@ -34,3 +76,8 @@ pub use procession_wire::Encoding;
 pub use procession_wire::{DEFAULT_MESSAGE_LIMIT, FrameError, Framing};
 #[cfg(any(feature = "json", feature = "message-pack"))]
 pub use procession_wire::{MessageFormat, SerdeError};
+
+/// The README's examples are compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

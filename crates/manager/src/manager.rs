@@ -289,7 +289,7 @@ impl ProcessManagerBuilder {
             dir,
             pool: pool.clone(),
             drain: self.drain,
-            files: Arc::new(FileEvents::default()),
+            files: Arc::new(FileEvents::new(tokio::runtime::Handle::current())),
             shutdown: CancellationToken::new(),
             registry: sender.downgrade(),
         });

@@ -5,7 +5,7 @@
 //! to the process goes through its task ([`task`]), which asks the pure
 //! [`lifecycle`](crate::lifecycle) what to do.
 
-pub(crate) mod close_input;
+mod close_input;
 pub(crate) mod pool;
 mod program;
 pub(crate) mod spawn;
@@ -15,9 +15,11 @@ pub(crate) mod task;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use procession_wire::FrameError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use self::close_input::Closing;
 use self::pool::Pool;
 use self::spawn::LogName;
 use crate::error::{GetLogsError, ReadMessageError, RemoveProcessError, WriteMessageError};
@@ -57,7 +59,7 @@ pub(crate) struct Channels {
     pub(crate) outbox: Option<Arc<Outbox>>,
     pub(crate) hub: Option<Arc<Hub>>,
     pub(crate) logs: Logs,
-    pub(crate) closer: close_input::InputCloser,
+    pub(crate) closing: Closing,
     pub(crate) program: String,
 }
 
@@ -176,8 +178,12 @@ impl Process {
             });
         }
         if let Some(channels) = self.channels() {
-            channels.closer.close(outbox);
+            channels
+                .closing
+                .check()
+                .map_err(WriteMessageError::IoError)?;
         }
+        outbox.close_after_queue();
         Ok(())
     }
 
@@ -216,7 +222,15 @@ impl Process {
     /// Says why a message was not sent. A broken pipe usually means that the child has gone, and its
     /// exit says more: it is waited for, briefly.
     pub(crate) async fn write_error(&self, failure: SendFailure) -> WriteMessageError {
-        if let SendFailure::Closed(Closed::ByChild | Closed::Exited) = &failure {
+        let gone = match &failure {
+            SendFailure::Closed(Closed::ByChild | Closed::Exited) => true,
+            // Its output has ended in a place where only an exit ends it.
+            SendFailure::Closed(Closed::Broken(error)) => {
+                matches!(error, FrameError::NoHello | FrameError::Truncated { .. })
+            }
+            _ => false,
+        };
+        if gone {
             let mut status = self.status.subscribe();
             let exit = status.wait_for(|status| status.report.is_some());
             let _ = timeout(EXIT_AFTER_BROKEN_PIPE, exit).await;

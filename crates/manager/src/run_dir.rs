@@ -13,6 +13,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
 use uuid::Uuid;
@@ -25,6 +26,7 @@ const MARKER: &str = ".procession";
 pub(crate) struct ManagerDir {
     path: PathBuf,
     id: Uuid,
+    spare: Arc<Spare>,
     // Dropped in this order: the lock goes before a private working directory does.
     _lock: Lock,
     _private: Option<OwnedDir>,
@@ -59,6 +61,7 @@ impl ManagerDir {
         let dir = Self {
             path,
             id,
+            spare: Arc::new(Spare::new()),
             _lock: lock,
             _private: private,
         };
@@ -79,7 +82,10 @@ impl ManagerDir {
     ) -> Result<RunDir, (PathBuf, io::Error)> {
         let path = self.path.join(process.to_string());
         match private_dir(&path) {
-            Ok(()) => Ok(RunDir(OwnedDir { path })),
+            Ok(()) => Ok(RunDir {
+                dir: OwnedDir { path },
+                spare: Arc::clone(&self.spare),
+            }),
             Err(error) => Err((path, error)),
         }
     }
@@ -95,19 +101,55 @@ impl Drop for ManagerDir {
 
 /// The run directory of one process; removed with all that is in it when dropped.
 #[derive(Debug)]
-pub(crate) struct RunDir(OwnedDir);
+pub(crate) struct RunDir {
+    dir: OwnedDir,
+    spare: Arc<Spare>,
+}
 
 impl RunDir {
     pub(crate) fn path(&self) -> &Path {
-        &self.0.path
+        &self.dir.path
     }
 
     /// Removes it now and says how that went.
     pub(crate) fn remove(self) -> io::Result<()> {
-        let path = self.path().to_owned();
-        let result = remove(&path);
-        drop(self);
-        result
+        self.spare.remove(self.path())
+    }
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        // What fails is told, and tried again, by the drop of the directory itself.
+        let _ = self.spare.remove(self.path());
+    }
+}
+
+/// A descriptor that is held so that it can be given up: removing a directory needs one, also when
+/// the process has used up all others.
+#[derive(Debug)]
+struct Spare(Mutex<Option<File>>);
+
+impl Spare {
+    fn new() -> Self {
+        Self(Mutex::new(File::open("/dev/null").ok()))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        const USED_UP: [i32; 2] = [libc::EMFILE, libc::ENFILE];
+        match remove(path) {
+            Err(error)
+                if error
+                    .raw_os_error()
+                    .is_some_and(|code| USED_UP.contains(&code)) =>
+            {
+                let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                drop(spare.take());
+                let result = remove(path);
+                *spare = File::open("/dev/null").ok();
+                result
+            }
+            other => other,
+        }
     }
 }
 

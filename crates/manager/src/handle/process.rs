@@ -243,9 +243,11 @@ impl ProcessHandle {
     /// holds open does not hold this up for longer than the drain bound. Event-driven; any number
     /// of tasks may wait. Cancel safe.
     ///
+    /// The handle keeps the report, also when the process has been removed and the manager has ended.
+    ///
     /// # Errors
     ///
-    /// [`WaitError`]: it has been removed, or the manager has ended without learning how it did.
+    /// [`WaitError`]: the manager has ended without learning how the process did.
     pub async fn wait(&self) -> Result<ExitReport, WaitError> {
         match self.process.finished().await {
             Some(report) => Ok(report),
@@ -260,7 +262,7 @@ impl ProcessHandle {
     ///
     /// # Errors
     ///
-    /// [`KillProcessError`]: it has been removed, or the manager has ended.
+    /// [`KillProcessError`]: the manager has ended without learning how the process did.
     pub async fn kill(&self) -> Result<ExitReport, KillProcessError> {
         self.process.ask(Control::Kill(ExitCause::Killed)).await;
         match self.process.finished().await {

@@ -13,24 +13,24 @@
 //! writer task exists only while something is queued. Once a message has its place it is written
 //! whole, whatever happens to the future that waits for it.
 
-use std::future::poll_fn;
-use std::io::{self, IoSlice};
+mod write;
+
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
 use bytes::Bytes;
 use procession_wire::line::check_line;
-use procession_wire::{EncodeError, FrameError, FrameHead, FramePrefix, Framing, Message};
+use procession_wire::{EncodeError, FrameError, FrameHead, Framing, Message};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::pipe::{WriteEnd, WritePipe};
 use super::queue::{self, Place, SendQueue};
+use write::Direct;
 
 /// Bytes that `feed` lets gather before it writes.
 const FEED: usize = 64 * 1024;
-/// Writes in a row that a caller does for others before the writer task takes over.
-const ROUNDS: usize = 4;
 /// Bytes of control frames that wait for a child that does not read.
 const MAX_CONTROL: usize = 64 * 1024;
 
@@ -71,8 +71,8 @@ pub(crate) enum SendFailure {
     Full(Message),
 }
 
-/// Called with the pipe when all that was queued is in the kernel and the input is to be closed.
-pub(crate) type Closer<W> = Box<dyn FnOnce(Arc<W>) + Send>;
+/// Called with the pipe when nothing more is to be written to it; dropping it closes the input.
+pub(crate) type Release<W> = Box<dyn Fn(Arc<W>) + Send + Sync>;
 
 pub(crate) struct Outbox<W = WritePipe> {
     state: Mutex<State<W>>,
@@ -82,13 +82,14 @@ pub(crate) struct Outbox<W = WritePipe> {
     progress: Notify,
     limits: OutboxLimits,
     runtime: Handle,
+    release: Release<W>,
 }
 
 struct State<W> {
     queue: SendQueue,
     pipe: Option<Arc<W>>,
     claimed: bool,
-    closing: Option<Closer<W>>,
+    closing: bool,
     closed: Option<Closed>,
     writer: Writer,
 }
@@ -109,20 +110,19 @@ impl<W> std::fmt::Debug for Outbox<W> {
     }
 }
 
-enum Direct {
-    Written,
-    TakenOver(oneshot::Receiver<()>),
-    Queue,
-}
-
 impl<W: WriteEnd> Outbox<W> {
-    pub(crate) fn new(pipe: W, limits: OutboxLimits, runtime: Handle) -> Arc<Self> {
+    pub(crate) fn new(
+        pipe: W,
+        limits: OutboxLimits,
+        runtime: Handle,
+        release: Release<W>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
                 queue: SendQueue::new(limits.framing, limits.with_credit),
                 pipe: Some(Arc::new(pipe)),
                 claimed: false,
-                closing: None,
+                closing: false,
                 closed: None,
                 writer: Writer::Absent,
             }),
@@ -131,6 +131,7 @@ impl<W: WriteEnd> Outbox<W> {
             progress: Notify::new(),
             limits,
             runtime,
+            release,
         })
     }
 
@@ -286,179 +287,6 @@ impl<W: WriteEnd> Outbox<W> {
         Ok(())
     }
 
-    /// Writes the message from the caller's own task, if nothing is before it.
-    fn write_direct(self: &Arc<Self>, payload: &Bytes) -> Result<Direct, SendFailure> {
-        let pipe = {
-            let mut state = self.lock();
-            if let Some(closed) = state.shut() {
-                return Err(SendFailure::Closed(closed));
-            }
-            let Some(pipe) = state.pipe.clone() else {
-                return Ok(Direct::Queue);
-            };
-            if state.claimed || !state.queue.is_free() {
-                return Ok(Direct::Queue);
-            }
-            state.claimed = true;
-            state.queue.begin_direct(payload.len());
-            pipe
-        };
-        let (prefix, suffix) = self.around(payload.len());
-        let prefix = prefix.as_deref().unwrap_or_default();
-        let (len, result) = write_once(&*pipe, prefix, payload, suffix);
-        // Before the claim is given up: whoever closes the pipe then has the last hold of it.
-        drop(pipe);
-        let mut state = self.lock();
-        state.claimed = false;
-        let outcome = match result {
-            Ok(written) if written == len => {
-                state.queue.end_direct();
-                Direct::Written
-            }
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                let closed = failed(&error);
-                self.close_locked(&mut state, closed.clone());
-                return Err(SendFailure::Closed(closed));
-            }
-            short => {
-                let (sender, done) = oneshot::channel();
-                let written = short.unwrap_or(0);
-                let rest = rest_of(prefix, payload, suffix, written);
-                state.queue.take_over(rest, len, sender);
-                Direct::TakenOver(done)
-            }
-        };
-        if state.queue.has_work() {
-            match outcome {
-                // The pipe had room: what queued up meanwhile is likely to fit as well.
-                Direct::Written => {
-                    drop(state);
-                    self.pump();
-                }
-                _ => self.kick(&mut state),
-            }
-        } else {
-            self.finish_closing(&mut state);
-        }
-        Ok(outcome)
-    }
-
-    /// What goes before and after a payload of `len` bytes.
-    fn around(&self, len: usize) -> (Option<FramePrefix>, &'static [u8]) {
-        match self.limits.framing {
-            Framing::Lines => (None, b"\n"),
-            _ => (Some(FrameHead::Message.prefix(len)), b""),
-        }
-    }
-
-    /// Writes what is queued from here, as far as the pipe has room; the writer task does the rest.
-    pub(crate) fn pump(self: &Arc<Self>) {
-        let mut chunks = Vec::new();
-        for _ in 0..ROUNDS {
-            let pipe = {
-                let mut state = self.lock();
-                if state.claimed || !matches!(state.writer, Writer::Absent) {
-                    // Whoever has the pipe looks at the queue again before leaving it.
-                    self.kick(&mut state);
-                    return;
-                }
-                state.queue.begin(&mut chunks);
-                if chunks.is_empty() {
-                    self.finish_closing(&mut state);
-                    return;
-                }
-                let Some(pipe) = state.pipe.clone() else {
-                    return;
-                };
-                state.claimed = true;
-                pipe
-            };
-            let result = pipe.try_write(&queue::slices(&chunks));
-            drop(pipe);
-            let mut state = self.lock();
-            state.claimed = false;
-            let would_block =
-                matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-            if !would_block {
-                self.written(&mut state, result);
-            }
-            if would_block {
-                break;
-            }
-        }
-        let mut state = self.lock();
-        self.kick(&mut state);
-    }
-
-    fn written(&self, state: &mut State<W>, result: io::Result<usize>) {
-        match result {
-            Ok(count) => {
-                let written = state.queue.advance(count);
-                self.places.add_permits(written.places);
-                self.bytes.add_permits(written.bytes);
-                self.progress.notify_waiters();
-            }
-            Err(error) => self.close_locked(state, failed(&error)),
-        }
-    }
-
-    /// Sees to it that what is queued gets written.
-    fn kick(self: &Arc<Self>, state: &mut State<W>) {
-        if !state.queue.has_work() && state.closing.is_none() {
-            return;
-        }
-        match &mut state.writer {
-            Writer::Absent if state.claimed => {}
-            Writer::Absent => {
-                state.writer = Writer::Working(None);
-                let outbox = Arc::clone(self);
-                self.runtime
-                    .spawn(async move { poll_fn(|cx| outbox.poll_writer(cx)).await });
-            }
-            Writer::Working(waker) => {
-                if let Some(waker) = waker.take() {
-                    waker.wake();
-                }
-            }
-            // Room in the pipe wakes it, and it looks at the queue again then.
-            Writer::Waiting(_) => {}
-        }
-    }
-
-    fn poll_writer(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut chunks = Vec::new();
-        loop {
-            let pipe = {
-                let mut state = self.lock();
-                if state.claimed && state.pipe.is_some() {
-                    state.writer = Writer::Working(Some(cx.waker().clone()));
-                    return Poll::Pending;
-                }
-                state.queue.begin(&mut chunks);
-                if chunks.is_empty() {
-                    state.writer = Writer::Absent;
-                    self.finish_closing(&mut state);
-                    return Poll::Ready(());
-                }
-                let Some(pipe) = state.pipe.clone() else {
-                    state.writer = Writer::Absent;
-                    return Poll::Ready(());
-                };
-                state.claimed = true;
-                state.writer = Writer::Waiting(cx.waker().clone());
-                pipe
-            };
-            let result = pipe.poll_write(cx, &queue::slices(&chunks));
-            drop(pipe);
-            let mut state = self.lock();
-            state.claimed = false;
-            match result {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(result) => self.written(&mut state, result),
-            }
-        }
-    }
-
     /// Writes a control frame as soon as the frame under way is out. Never waits.
     pub(crate) fn control(self: &Arc<Self>, head: FrameHead, payload: &[u8]) {
         {
@@ -487,34 +315,19 @@ impl<W: WriteEnd> Outbox<W> {
         self.pump();
     }
 
-    /// Takes no more messages, and hands the pipe to `closer` once all that is queued is in the
-    /// kernel. Calls after the first change nothing.
-    pub(crate) fn close_after_queue(self: &Arc<Self>, closer: Closer<W>) {
+    /// Takes no more messages, and closes once all that is queued is in the kernel. Calls after the
+    /// first change nothing.
+    pub(crate) fn close_after_queue(self: &Arc<Self>) {
         {
             let mut state = self.lock();
             if state.shut().is_some() {
                 return;
             }
-            state.closing = Some(closer);
+            state.closing = true;
             self.places.close();
         }
         self.pump();
     }
-
-    fn finish_closing(&self, state: &mut State<W>) {
-        if state.claimed || !state.queue.is_empty() {
-            return;
-        }
-        let Some(closer) = state.closing.take() else {
-            return;
-        };
-        let pipe = state.pipe.take();
-        self.close_locked(state, Closed::ByRequest);
-        if let Some(pipe) = pipe {
-            closer(pipe);
-        }
-    }
-
     /// Closes now: what is queued is not written, and its senders are told.
     pub(crate) fn close(&self, reason: Closed) {
         let mut state = self.lock();
@@ -525,8 +338,10 @@ impl<W: WriteEnd> Outbox<W> {
         if state.closed.is_none() {
             state.closed = Some(reason);
         }
-        state.pipe = None;
-        state.closing = None;
+        if let Some(pipe) = state.pipe.take() {
+            (self.release)(pipe);
+        }
+        state.closing = false;
         state.queue.clear();
         if let Writer::Working(Some(waker)) | Writer::Waiting(waker) =
             std::mem::replace(&mut state.writer, Writer::Working(None))
@@ -546,55 +361,10 @@ impl<W> State<W> {
     fn shut(&self) -> Option<Closed> {
         match &self.closed {
             Some(closed) => Some(closed.clone()),
-            None if self.closing.is_some() => Some(Closed::ByRequest),
+            None if self.closing => Some(Closed::ByRequest),
             None => None,
         }
     }
-}
-
-fn failed(error: &io::Error) -> Closed {
-    if error.kind() == io::ErrorKind::BrokenPipe {
-        Closed::ByChild
-    } else {
-        Closed::Failed(error.kind(), error.to_string())
-    }
-}
-
-/// One write of a whole message, and how long it is. What is small goes in one piece: gathering a
-/// few bytes costs the kernel more than copying them costs us.
-fn write_once(
-    pipe: &impl WriteEnd,
-    prefix: &[u8],
-    payload: &[u8],
-    suffix: &[u8],
-) -> (usize, io::Result<usize>) {
-    const ROOM: usize = 512;
-    let len = prefix.len() + payload.len() + suffix.len();
-    if len <= ROOM {
-        let mut whole = [0; ROOM];
-        let (head, rest) = whole.split_at_mut(prefix.len());
-        let (middle, rest) = rest.split_at_mut(payload.len());
-        head.copy_from_slice(prefix);
-        middle.copy_from_slice(payload);
-        rest[..suffix.len()].copy_from_slice(suffix);
-        (len, pipe.try_write(&[IoSlice::new(&whole[..len])]))
-    } else {
-        let slices = [prefix, payload, suffix].map(IoSlice::new);
-        (len, pipe.try_write(&slices))
-    }
-}
-
-/// What is left of a message of which `written` bytes are in the kernel.
-fn rest_of(prefix: &[u8], payload: &Bytes, suffix: &'static [u8], written: usize) -> [Bytes; 3] {
-    let after = |skip: usize, len: usize| written.saturating_sub(skip).min(len);
-    let in_prefix = after(0, prefix.len());
-    let in_payload = after(prefix.len(), payload.len());
-    let in_suffix = after(prefix.len() + payload.len(), suffix.len());
-    [
-        Bytes::copy_from_slice(&prefix[in_prefix..]),
-        payload.slice(in_payload..),
-        Bytes::from_static(&suffix[in_suffix..]),
-    ]
 }
 
 #[cfg(test)]

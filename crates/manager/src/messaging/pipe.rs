@@ -115,11 +115,6 @@ impl WritePipe {
         let fd = os::watch(fd, Interest::WRITABLE).map_err(|(_, error)| error)?;
         Ok(Self { fd })
     }
-
-    /// The descriptor, for what is not writing.
-    pub(crate) fn descriptor(&self) -> &OwnedFd {
-        self.fd.get_ref()
-    }
 }
 
 impl WriteEnd for WritePipe {

@@ -16,39 +16,13 @@
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::BytesMut;
-use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::pipe::ReadEnd;
+use crate::flag::Flag;
 use crate::lifecycle::{DrainBounds, OutputState};
-
-/// Set once, when the child has exited.
-#[derive(Debug, Default)]
-pub(crate) struct ExitSignal {
-    set: AtomicBool,
-    notify: Notify,
-}
-
-impl ExitSignal {
-    pub(crate) fn set(&self) {
-        self.set.store(true, Ordering::Release);
-        self.notify.notify_waiters();
-    }
-
-    pub(crate) fn is_set(&self) -> bool {
-        self.set.load(Ordering::Acquire)
-    }
-
-    pub(crate) async fn wait(&self) {
-        let notified = self.notify.notified();
-        if !self.is_set() {
-            notified.await;
-        }
-    }
-}
 
 /// What reading gave.
 #[derive(Debug)]
@@ -60,7 +34,7 @@ pub(crate) enum Next {
 
 pub(crate) struct Source<R> {
     pipe: R,
-    exit: Arc<ExitSignal>,
+    exit: Arc<Flag>,
     bounds: DrainBounds,
     draining: Option<Draining>,
 }
@@ -72,7 +46,7 @@ struct Draining {
 }
 
 impl<R: ReadEnd> Source<R> {
-    pub(crate) fn new(pipe: R, exit: Arc<ExitSignal>, bounds: DrainBounds) -> Self {
+    pub(crate) fn new(pipe: R, exit: Arc<Flag>, bounds: DrainBounds) -> Self {
         Self {
             pipe,
             exit,
@@ -81,7 +55,7 @@ impl<R: ReadEnd> Source<R> {
         }
     }
 
-    pub(crate) fn exit(&self) -> &Arc<ExitSignal> {
+    pub(crate) fn exit(&self) -> &Arc<Flag> {
         &self.exit
     }
 

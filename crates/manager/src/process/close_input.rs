@@ -1,80 +1,80 @@
 //! Ending a child's input.
 //!
-//! A pipe is closed as soon as all that was queued is in it. A FIFO may not be yet: closed before
-//! the child has opened it, its content would be lost and the child would wait in its open for
-//! ever. So its one descriptor, which is open for reading too, is exchanged for one that only
-//! writes; `poll(2)` then says (`POLLERR`) while nobody has it open for reading, and an inotify
-//! watch (`IN_OPEN`, see `inotify(7)`) wakes us when somebody opens it.
+//! A pipe is closed as soon as nothing more is to be written to it. A FIFO may not be yet: closed
+//! before the child has opened it, its content would be lost and the child would wait in its open
+//! for ever. So it is watched (`IN_OPEN`, see `inotify(7)`) from before the child is started, and
+//! closed once somebody has opened it.
+//!
+//! Asking instead whether anybody has it open for reading (`POLLERR` of a writing end) tells
+//! nothing: for a moment after every spawn in this program the new process still has its copies of
+//! our close-on-exec descriptors.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
+use tokio::runtime::Handle;
 
-use crate::file_events::FileEvents;
-use crate::messaging::outbox::Outbox;
+use crate::file_events::Opened;
+use crate::flag::Flag;
+use crate::messaging::outbox::Release;
 use crate::messaging::pipe::WritePipe;
-use crate::messaging::source::ExitSignal;
 
-/// How the input of a process is to be ended.
-#[derive(Debug)]
-pub(crate) struct InputCloser {
-    pub(crate) fifo: Option<PathBuf>,
-    pub(crate) exit: Arc<ExitSignal>,
-    pub(crate) events: Arc<FileEvents>,
+/// When the input of a process may be closed.
+#[derive(Debug, Clone)]
+pub(crate) enum Closing {
+    /// At any time: it is an ordinary pipe.
+    Now,
+    /// It is a FIFO: once it was opened, or the process has exited.
+    WhenOpened(Arc<Opened>),
+    /// It is a FIFO that cannot be watched, for this reason: once the process has exited.
+    AtTheExit(io::ErrorKind, String),
 }
 
-impl InputCloser {
-    /// Takes no more messages, and ends the input after those that are queued.
-    pub(crate) fn close(&self, outbox: &Arc<Outbox>) {
-        let Some(path) = self.fifo.clone() else {
-            outbox.close_after_queue(Box::new(drop));
-            return;
+impl Closing {
+    pub(crate) fn of(opened: Option<io::Result<Opened>>) -> Self {
+        match opened {
+            None => Self::Now,
+            Some(Ok(opened)) => Self::WhenOpened(Arc::new(opened)),
+            Some(Err(error)) => Self::AtTheExit(error.kind(), error.to_string()),
+        }
+    }
+
+    /// Whether a request to close it can be met.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        match self {
+            Self::Now | Self::WhenOpened(_) => Ok(()),
+            Self::AtTheExit(kind, words) => Err(io::Error::new(
+                *kind,
+                format!(
+                    "cannot tell when the child opens its named pipe: {words}; raise fs.inotify.max_user_instances and fs.inotify.max_user_watches"
+                ),
+            )),
+        }
+    }
+
+    /// What to do with the pipe when nothing more is to be written to it.
+    pub(crate) fn release(&self, exit: &Arc<Flag>, runtime: Handle) -> Release<WritePipe> {
+        let opened = match self {
+            Self::Now => return Box::new(drop),
+            Self::WhenOpened(opened) => Some(Arc::clone(opened)),
+            Self::AtTheExit(..) => None,
         };
-        let (exit, events) = (Arc::clone(&self.exit), Arc::clone(&self.events));
-        let runtime = tokio::runtime::Handle::current();
-        outbox.close_after_queue(Box::new(move |pipe| {
+        let exit = Arc::clone(exit);
+        Box::new(move |pipe| {
+            let (opened, exit) = (opened.clone(), Arc::clone(&exit));
+            if exit.is_set() {
+                return;
+            }
             runtime.spawn(async move {
-                tokio::select! {
-                    biased;
-                    () = exit.wait() => {}
-                    result = close_when_opened(pipe, &path, &events) => {
-                        if let Err(error) = result {
-                            tracing::warn!(pipe = %path.display(), %error, "cannot wait for the child to open its input; it was closed at once");
-                        }
-                    }
+                match opened {
+                    None => exit.wait().await,
+                    Some(opened) => tokio::select! {
+                        () = opened.wait() => {}
+                        () = exit.wait() => {}
+                    },
                 }
+                drop(pipe);
             });
-        }));
+        })
     }
-}
-
-async fn close_when_opened(
-    pipe: Arc<WritePipe>,
-    path: &Path,
-    events: &Arc<FileEvents>,
-) -> io::Result<()> {
-    let mut opened = events.watch_open(path)?;
-    let writer = write_only(&pipe)?;
-    // Nobody else holds it: the outbox has handed it over.
-    drop(pipe);
-    while !has_reader(&writer)? {
-        opened.changed().await?;
-    }
-    Ok(())
-}
-
-fn write_only(pipe: &WritePipe) -> io::Result<OwnedFd> {
-    let path = format!("/proc/self/fd/{}", pipe.descriptor().as_raw_fd());
-    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
-}
-
-fn has_reader(writer: &OwnedFd) -> io::Result<bool> {
-    let mut fds = [PollFd::new(writer, PollFlags::empty())];
-    poll(&mut fds, Some(&Timespec::default()))?;
-    Ok(!fds[0].revents().contains(PollFlags::ERR))
 }

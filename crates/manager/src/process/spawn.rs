@@ -33,6 +33,7 @@ use tokio::io::unix::AsyncFd;
 use super::program;
 use super::spawn_error::{because, no_file, refused};
 use crate::error::SpawnProcessError;
+use crate::file_events::FileEvents;
 use crate::id::ProcessId;
 use crate::model::{Cmd, Messaging, Runnable};
 use crate::os;
@@ -45,6 +46,7 @@ pub(crate) struct Launch {
     pub(crate) id: ProcessId,
     pub(crate) runnable: Box<dyn Runnable>,
     pub(crate) dir: Arc<ManagerDir>,
+    pub(crate) files: Arc<FileEvents>,
     /// Take stdout and stderr into memory, where the `Cmd` gives them no other use.
     pub(crate) capture: bool,
 }
@@ -104,7 +106,7 @@ impl Launch {
         let path = cmd.environment().resolve("PATH", inherited_path);
         let program = program::resolve(cmd.program(), path.as_deref())
             .map_err(|error| refused(&name, error))?;
-        let channels = channels::open(cmd, run_dir, self.capture)?;
+        let channels = channels::open(cmd, run_dir, &self.files, self.capture)?;
 
         let mut command = Command::new(&program);
         command

@@ -12,11 +12,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::close_input::InputCloser;
+use super::close_input::Closing;
 use super::spawn::{Child, Launch, Launched, LogEnd, LogName};
 use super::spawn_error::refused;
 use super::{Channels, Control, Process};
 use crate::error::{RemoveProcessError, SpawnProcessError};
+use crate::flag::Flag;
 use crate::lifecycle::{Effect, Input, Lifecycle, OutputState, ProcessState, ResourceUsage};
 use crate::logs::{Capture, Logs, Memory, Target};
 use crate::manager::context::Context;
@@ -25,7 +26,7 @@ use crate::messaging::hub::Hub;
 use crate::messaging::outbox::{Closed, Outbox, OutboxLimits};
 use crate::messaging::pipe::{ReadPipe, WritePipe};
 use crate::messaging::reader::{Decoder, Reader};
-use crate::messaging::source::{ExitSignal, Source};
+use crate::messaging::source::Source;
 use crate::model::{Messaging, Runnable};
 use crate::os::Reaped;
 
@@ -68,7 +69,7 @@ pub(crate) struct Task {
     child: Option<Child>,
     max_rss_before: u64,
     outputs: JoinSet<OutputState>,
-    exit: Arc<ExitSignal>,
+    exit: Arc<Flag>,
     removals: Vec<oneshot::Sender<Result<(), RemoveProcessError>>>,
     shutting_down: bool,
 }
@@ -128,6 +129,7 @@ impl Task {
             id: self.process.id(),
             runnable,
             dir: Arc::clone(&self.context.dir),
+            files: Arc::clone(&self.context.files),
             capture: options.capture.is_some(),
         };
         let launched = self
@@ -156,11 +158,7 @@ impl Task {
             outbox: None,
             hub: None,
             logs: Logs::default(),
-            closer: InputCloser {
-                fifo: None,
-                exit: Arc::clone(&self.exit),
-                events: Arc::clone(&self.context.files),
-            },
+            closing: Closing::of(launched.ends.input_opened),
             program: launched.program,
         };
         if let Some(messaging) = &launched.messaging {
@@ -168,12 +166,13 @@ impl Task {
                 let pipe = WritePipe::new(end.fd)?;
                 let has_output = launched.ends.output.is_some();
                 let limits = outbox_limits(messaging, has_output);
-                channels.outbox = Some(Outbox::new(pipe, limits, Handle::current()));
-                channels.closer.fifo = end.fifo;
+                let runtime = Handle::current();
+                let release = channels.closing.release(&self.exit, runtime.clone());
+                channels.outbox = Some(Outbox::new(pipe, limits, runtime, release));
             }
             if let Some(end) = launched.ends.output {
                 let hub = Hub::new(hub_limits(messaging));
-                let pipe = ReadPipe::new(end.fd, end.fifo.is_some())?;
+                let pipe = ReadPipe::new(end.fd, end.fifo)?;
                 let source = self.source(pipe);
                 let outbox = channels.outbox.clone();
                 let reader = Reader::new(source, decoder(messaging), Arc::clone(&hub), outbox);

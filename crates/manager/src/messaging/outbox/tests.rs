@@ -20,7 +20,8 @@ fn limits(framing: Framing) -> OutboxLimits {
 
 fn outbox(capacity: usize, limits: OutboxLimits) -> (TestPipe, Arc<Outbox<TestPipe>>) {
     let pipe = TestPipe::new(capacity);
-    (pipe.clone(), Outbox::new(pipe, limits, Handle::current()))
+    let outbox = Outbox::new(pipe.clone(), limits, Handle::current(), Box::new(drop));
+    (pipe, outbox)
 }
 
 /// Reads until `len` bytes have come.
@@ -131,21 +132,20 @@ async fn credit_is_spent_and_waited_for_while_control_goes_by() {
 
 #[tokio::test]
 async fn closing_waits_for_the_queue_and_takes_nothing_more() {
-    let (pipe, outbox) = outbox(2, limits(Framing::Lines));
+    let pipe = TestPipe::new(2);
+    let (sender, mut released) = tokio::sync::mpsc::channel(1);
+    let release = Box::new(move |pipe| drop(sender.try_send(pipe)));
+    let limits = limits(Framing::Lines);
+    let outbox = Outbox::new(pipe.clone(), limits, Handle::current(), release);
     outbox.try_send(&"queued".into()).expect("taken over");
-    let (sender, closed) = oneshot::channel();
-    outbox.close_after_queue(Box::new(move |pipe| {
-        let _ = sender.send(pipe);
-    }));
+    outbox.close_after_queue();
     let refused = outbox.send("late".into()).await.expect_err("closed");
     assert!(matches!(refused, SendFailure::Closed(Closed::ByRequest)));
-    let mut closed = Box::pin(closed);
-    assert!(
-        closed.as_mut().now_or_never().is_none(),
-        "there is something left to write"
-    );
+    released
+        .try_recv()
+        .expect_err("there is something left to write");
     assert_eq!(read(&pipe, 7).await, b"queued\n");
-    let held = closed.await.expect("closed");
+    let held = released.recv().await.expect("closed");
     assert_eq!(Arc::strong_count(&held), 1, "nobody else holds the pipe");
 }
 

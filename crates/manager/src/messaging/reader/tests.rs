@@ -6,10 +6,10 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::flag::Flag;
 use crate::lifecycle::DrainBounds;
 use crate::messaging::buffer::Limits;
 use crate::messaging::outbox::OutboxLimits;
-use crate::messaging::source::ExitSignal;
 use crate::messaging::testing::TestPipe;
 use crate::model::Overflow;
 use procession_wire::{Framing, Message};
@@ -19,7 +19,7 @@ const LIMIT: usize = 100;
 struct Child {
     output: TestPipe,
     input: TestPipe,
-    exit: Arc<ExitSignal>,
+    exit: Arc<Flag>,
     hub: Arc<Hub>,
     outbox: Arc<Outbox<TestPipe>>,
     reader: JoinHandle<OutputState>,
@@ -27,7 +27,7 @@ struct Child {
 
 fn child(framing: Framing, buffer: usize) -> Child {
     let (output, input) = (TestPipe::new(64), TestPipe::new(1 << 20));
-    let exit = Arc::new(ExitSignal::default());
+    let exit = Arc::new(Flag::default());
     let bounds = DrainBounds {
         quiet: Duration::from_millis(50),
         bound: Duration::from_secs(2),
@@ -45,7 +45,7 @@ fn child(framing: Framing, buffer: usize) -> Child {
         messages: 8,
         bytes: 1024,
     };
-    let outbox = Outbox::new(input.clone(), limits, Handle::current());
+    let outbox = Outbox::new(input.clone(), limits, Handle::current(), Box::new(drop));
     let decoder = match framing {
         Framing::Lines => Decoder::Lines {
             lines: LineDecoder::new(LIMIT),

@@ -8,8 +8,8 @@ const BOUNDS: DrainBounds = DrainBounds {
     bound: Duration::from_secs(2),
 };
 
-fn source() -> (TestPipe, Arc<ExitSignal>, Source<TestPipe>) {
-    let (pipe, exit) = (TestPipe::new(64), Arc::new(ExitSignal::default()));
+fn source() -> (TestPipe, Arc<Flag>, Source<TestPipe>) {
+    let (pipe, exit) = (TestPipe::new(64), Arc::new(Flag::default()));
     let source = Source::new(pipe.clone(), Arc::clone(&exit), BOUNDS);
     (pipe, exit, source)
 }

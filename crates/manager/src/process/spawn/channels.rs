@@ -17,6 +17,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use super::super::spawn_error::{because, no_file, no_pipe, refused};
 use super::ChildEnd;
 use crate::error::SpawnProcessError;
+use crate::file_events::{FileEvents, Opened};
 use crate::model::{Cmd, Output, Stdin, Transport};
 use crate::run_dir::create_new;
 
@@ -50,25 +51,32 @@ pub(crate) struct LogEnd {
 #[derive(Debug, Default)]
 pub(crate) struct OurEnds {
     pub(crate) input: Option<OurEnd>,
+    /// There where the input is a FIFO: tells when the child opens it, or why that is not known.
+    pub(crate) input_opened: Option<io::Result<Opened>>,
     pub(crate) output: Option<OurEnd>,
     pub(crate) logs: Vec<LogEnd>,
 }
 
-/// Our end of one direction of messaging, and its name where it is a FIFO.
+/// Our end of one direction of messaging.
 #[derive(Debug)]
 pub(crate) struct OurEnd {
     pub(crate) fd: OwnedFd,
-    pub(crate) fifo: Option<PathBuf>,
+    pub(crate) fifo: bool,
 }
 
-pub(super) struct Opened {
+pub(super) struct Channels {
     pub(super) ours: OurEnds,
     /// The child's stdin, stdout and stderr.
     pub(super) child: [ChildEnd; 3],
     pub(super) environment: ChildEnvironment,
 }
 
-pub(super) fn open(cmd: &Cmd, run_dir: &Path, capture: bool) -> Result<Opened, SpawnProcessError> {
+pub(super) fn open(
+    cmd: &Cmd,
+    run_dir: &Path,
+    files: &FileEvents,
+    capture: bool,
+) -> Result<Channels, SpawnProcessError> {
     let program = cmd.program().display().to_string();
     let failed = |error| refused(&program, error);
     let mut ours = OurEnds::default();
@@ -91,6 +99,7 @@ pub(super) fn open(cmd: &Cmd, run_dir: &Path, capture: bool) -> Result<Opened, S
             Some(_) => {
                 let (end, path) = fifo(run_dir.join("input"))?;
                 ours.input = Some(end);
+                ours.input_opened = Some(files.opened(&path));
                 ends[0] = Channel::Pipe(path);
             }
             None => {}
@@ -146,7 +155,7 @@ pub(super) fn open(cmd: &Cmd, run_dir: &Path, capture: bool) -> Result<Opened, S
         stderr = end.into();
         ours.logs.push(ours_end);
     }
-    Ok(Opened {
+    Ok(Channels {
         ours,
         child: [stdin, stdout, stderr],
         environment,
@@ -155,7 +164,7 @@ pub(super) fn open(cmd: &Cmd, run_dir: &Path, capture: bool) -> Result<Opened, S
 
 fn our_end(fd: OwnedFd) -> io::Result<OurEnd> {
     rustix::io::ioctl_fionbio(&fd, true)?;
-    Ok(OurEnd { fd, fifo: None })
+    Ok(OurEnd { fd, fifo: false })
 }
 
 fn fifo(path: PathBuf) -> Result<(OurEnd, PathBuf), SpawnProcessError> {
@@ -163,8 +172,7 @@ fn fifo(path: PathBuf) -> Result<(OurEnd, PathBuf), SpawnProcessError> {
     mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).map_err(failed)?;
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let fd = rustix::fs::open(&path, flags, Mode::empty()).map_err(failed)?;
-    let fifo = Some(path.clone());
-    Ok((OurEnd { fd, fifo }, path))
+    Ok((OurEnd { fd, fifo: true }, path))
 }
 
 fn logged(

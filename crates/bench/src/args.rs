@@ -1,0 +1,78 @@
+//! The command line.
+
+/// How the benchmark introduces itself when it is misunderstood.
+const USAGE: &str = "usage: procession-bench [--only NAME] [--quick] [--list]";
+
+/// What was asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Args {
+    /// Only the races that have this in their name.
+    pub(crate) only: Option<String>,
+    /// Say what there is, run nothing.
+    pub(crate) list: bool,
+    /// How much to run.
+    pub(crate) scale: Scale,
+}
+
+/// How many rounds, and how much work in each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Scale {
+    /// Enough for figures to trust.
+    #[default]
+    Full,
+    /// Enough to notice a gross loss.
+    Quick,
+}
+
+impl Scale {
+    /// Rounds in a race.
+    pub(crate) fn rounds(self) -> usize {
+        match self {
+            Self::Full => 7,
+            Self::Quick => 3,
+        }
+    }
+
+    /// The share of the full work that a round does: `full` operations, at least 10.
+    pub(crate) fn work(self, full: usize) -> usize {
+        match self {
+            Self::Full => full,
+            Self::Quick => (full / 5).max(10),
+        }
+    }
+}
+
+/// Reads the command line, or says what is wrong with it.
+pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Args, String> {
+    let mut args = Args::default();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--only" => {
+                let name = arguments.next().ok_or("--only needs a name")?;
+                args.only = Some(name);
+            }
+            "--quick" => args.scale = Scale::Quick,
+            "--list" => args.list = true,
+            other => return Err(format!("unknown argument {other}\n{USAGE}")),
+        }
+    }
+    Ok(args)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Result<Args, String> {
+        parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn reads_what_it_offers_and_refuses_the_rest() {
+        let args = words("--quick --only bulk").unwrap();
+        assert_eq!(args.scale, Scale::Quick);
+        assert_eq!(args.only.as_deref(), Some("bulk"));
+        assert!(words("--only").unwrap_err().contains("name"));
+        assert!(words("--fast").unwrap_err().contains("--fast"));
+    }
+}

@@ -1,0 +1,156 @@
+//! The children: this binary, started with `child KIND JOB`.
+//!
+//! | kind | speaks | is the child of |
+//! |---|---|---|
+//! | `sdk` | what its environment says, through `procession-child` | us |
+//! | `frames` | a length, then as many bytes, by hand | raw pipes |
+//! | `lines` | lines, by hand, on descriptors that may not block | proc-heim |
+//!
+//! | job | what it does |
+//! |---|---|
+//! | `echo` | sends each message back |
+//! | `flood` | told `COUNT SIZE`, sends so many messages of that many bytes, in writes of 64 KiB |
+//! | `drain` | told `COUNT SIZE`, takes so many messages and answers with the bytes they had |
+//!
+//! Each ends with its input, and by a deadline should that never come.
+
+mod pipe;
+mod plain;
+mod sdk;
+
+use std::{process::ExitCode, thread, time::Duration};
+
+use crate::Failure;
+
+/// The first argument of a child.
+pub(crate) const ARGUMENT: &str = "child";
+
+/// How a child speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Sdk,
+    Frames,
+    Lines,
+}
+
+/// What a child does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Job {
+    Echo,
+    Flood,
+    Drain,
+}
+
+/// What `flood` and `drain` are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Order {
+    pub(crate) count: usize,
+    pub(crate) size: usize,
+}
+
+/// A child has ended by then, whatever its parent does. Far beyond the limit of a sample.
+const DEADLINE: Duration = Duration::from_mins(1);
+/// How a child ends that has reached its deadline.
+const OVERDUE: i32 = 75;
+
+impl Kind {
+    const ALL: [(&str, Self); 3] = [
+        ("sdk", Self::Sdk),
+        ("frames", Self::Frames),
+        ("lines", Self::Lines),
+    ];
+}
+
+impl Job {
+    const ALL: [(&str, Self); 3] = [
+        ("echo", Self::Echo),
+        ("flood", Self::Flood),
+        ("drain", Self::Drain),
+    ];
+}
+
+/// The arguments that start such a child.
+pub(crate) fn arguments(kind: Kind, job: Job) -> [&'static str; 3] {
+    [
+        ARGUMENT,
+        name_of(&Kind::ALL, &kind),
+        name_of(&Job::ALL, &job),
+    ]
+}
+
+fn name_of<T: PartialEq>(all: &[(&'static str, T)], wanted: &T) -> &'static str {
+    let found = all.iter().find(|(_, it)| it == wanted);
+    found.map_or("", |(name, _)| name)
+}
+
+fn named<T: Copy>(all: &[(&str, T)], name: Option<String>) -> Result<T, Failure> {
+    let name = name.unwrap_or_default();
+    let found = all.iter().find(|(known, _)| *known == name);
+    found
+        .map(|(_, it)| *it)
+        .ok_or_else(|| format!("no child does {name:?}").into())
+}
+
+impl Order {
+    pub(crate) fn to_message(self) -> String {
+        format!("{} {}", self.count, self.size)
+    }
+
+    fn from_message(message: &[u8]) -> Result<Self, Failure> {
+        let text = std::str::from_utf8(message)?;
+        let (count, size) = text.split_once(' ').ok_or("an order has two numbers")?;
+        Ok(Self {
+            count: count.parse()?,
+            size: size.parse()?,
+        })
+    }
+}
+
+/// Is the child that the arguments name.
+pub(crate) fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
+    thread::spawn(|| {
+        thread::sleep(DEADLINE);
+        std::process::exit(OVERDUE);
+    });
+    match run(&mut arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            #[expect(clippy::print_stderr, reason = "all that a failed child can do")]
+            {
+                eprintln!("bench child: {failure}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &mut impl Iterator<Item = String>) -> Result<(), Failure> {
+    let kind = named(&Kind::ALL, arguments.next())?;
+    let job = named(&Job::ALL, arguments.next())?;
+    match kind {
+        Kind::Sdk => sdk::run(job),
+        Kind::Frames => plain::run(&plain::Frames, job),
+        Kind::Lines => plain::run(&plain::Lines, job),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_and_names_are_read_back() {
+        let order = Order { count: 7, size: 64 };
+        assert_eq!(
+            Order::from_message(order.to_message().as_bytes()).unwrap(),
+            order
+        );
+        assert!(Order::from_message(b"7").is_err());
+        let [_, kind, job] = arguments(Kind::Lines, Job::Drain);
+        assert_eq!(
+            named(&Kind::ALL, Some(kind.to_owned())).unwrap(),
+            Kind::Lines
+        );
+        assert_eq!(named(&Job::ALL, Some(job.to_owned())).unwrap(), Job::Drain);
+    }
+}

@@ -1,0 +1,46 @@
+//! A child on `procession-child`, as a user would write it.
+
+use procession_child::{Message, Parent};
+
+use super::{Job, Order};
+use crate::Failure;
+
+pub(super) fn run(job: Job) -> Result<(), Failure> {
+    let parent = procession_child::connect()?;
+    match job {
+        Job::Echo => echo(&parent),
+        Job::Flood => flood(&parent),
+        Job::Drain => drain(&parent),
+    }
+}
+
+fn echo(parent: &Parent) -> Result<(), Failure> {
+    while let Some(message) = parent.receive()? {
+        parent.send(message)?;
+    }
+    Ok(())
+}
+
+fn flood(parent: &Parent) -> Result<(), Failure> {
+    while let Some(message) = parent.receive()? {
+        let order = Order::from_message(message.as_bytes())?;
+        let payload = Message::from(vec![b'x'; order.size]);
+        for _ in 0..order.count {
+            parent.feed(payload.clone())?;
+        }
+        parent.flush()?;
+    }
+    Ok(())
+}
+
+fn drain(parent: &Parent) -> Result<(), Failure> {
+    while let Some(message) = parent.receive()? {
+        let order = Order::from_message(message.as_bytes())?;
+        let mut bytes = 0;
+        for _ in 0..order.count {
+            bytes += parent.receive()?.ok_or("the parent ended early")?.len();
+        }
+        parent.send(bytes.to_string())?;
+    }
+    Ok(())
+}

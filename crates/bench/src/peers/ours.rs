@@ -1,0 +1,77 @@
+//! Procession: frames, with its defaults.
+
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt};
+use procession_manager::{
+    Cmd, Framing, Message, MessageSink, MessageStream, Messaging, ProcessHandle, ProcessManager,
+    ProcessManagerHandle,
+};
+
+use super::{Peer, Setup, Transport};
+use crate::{
+    Failure,
+    child::{Kind, arguments},
+};
+
+pub(crate) struct Ours {
+    manager: ProcessManagerHandle,
+    process: ProcessHandle,
+    stream: MessageStream,
+    sink: MessageSink,
+    message: Message,
+}
+
+impl Peer for Ours {
+    const NAME: &'static str = "procession";
+
+    async fn start(setup: Setup) -> Result<Self, Failure> {
+        let manager = ProcessManager::in_temp()?;
+        let messaging = match setup.transport {
+            Transport::NamedPipes => Messaging::named_pipes(),
+            Transport::StandardIo => Messaging::standard_io(),
+        };
+        let child = Cmd::new(std::env::current_exe()?)
+            .args(arguments(Kind::Sdk, setup.job))
+            .messaging(messaging.framing(Framing::Frames));
+        let process = manager.spawn_with_handle(child).await?;
+        let stream = process.subscribe_message_stream().await?;
+        let sink = process.message_sink()?;
+        Ok(Self {
+            manager,
+            process,
+            stream,
+            sink,
+            message: Message::new(),
+        })
+    }
+
+    async fn pid(&mut self) -> Result<u32, Failure> {
+        let info = self.process.get_process_info().await?;
+        Ok(info.pid().ok_or("the child has no process id")?)
+    }
+
+    async fn send(&mut self, message: &Bytes) -> Result<(), Failure> {
+        Ok(self.process.send_message(message.clone()).await?)
+    }
+
+    async fn feed(&mut self, message: &Bytes) -> Result<(), Failure> {
+        Ok(self.sink.feed(Message::from(message.clone())).await?)
+    }
+
+    async fn flush(&mut self) -> Result<(), Failure> {
+        Ok(self.sink.flush().await?)
+    }
+
+    async fn receive(&mut self) -> Result<usize, Failure> {
+        self.message = self.stream.next().await.ok_or("the child ended early")??;
+        Ok(self.message.len())
+    }
+
+    fn message(&self) -> &[u8] {
+        self.message.as_bytes()
+    }
+
+    async fn end(self) -> Result<(), Failure> {
+        Ok(self.manager.shutdown().await?)
+    }
+}

@@ -1,0 +1,197 @@
+//! Runs races: one sample at a time, rounds interleaved, each bounded in time.
+//!
+//! ```text
+//!  round 1: ours  raw   heim      each sample: a thread of its own, a fresh runtime,
+//!  round 2: raw   heim  ours      the deadline, and the end of all that it started
+//!  round 3: heim  ours  raw
+//! ```
+
+use std::{future::Future, pin::Pin, sync::mpsc, thread, time::Duration};
+
+use crate::{Failure, args::Scale, machine, machine::Cores, stats::Summary, table::Progress};
+
+/// A sample that takes longer is a failure of that sample.
+const SAMPLE_LIMIT: Duration = Duration::from_secs(20);
+/// What a runtime gets to end what a sample has left behind.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
+
+/// One kind of work under one setting, done by us and by others.
+pub(crate) struct Race {
+    /// The part it belongs to, such as `round trip`.
+    pub(crate) part: &'static str,
+    /// What sets it apart from the part's other races.
+    pub(crate) setting: &'static str,
+    /// What is compared.
+    pub(crate) measure: Measure,
+    /// Where parent and child run.
+    pub(crate) cores: Cores,
+    /// The first one is ours; the others are what it is compared with.
+    pub(crate) contestants: Vec<Contestant>,
+}
+
+/// What is compared, and which way is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// Seconds an operation: less is better.
+    Time,
+    /// Operations a second: more is better.
+    Rate,
+    /// Bytes a second: more is better.
+    Bandwidth,
+}
+
+/// One that does a race's work.
+pub(crate) struct Contestant {
+    pub(crate) name: &'static str,
+    /// What our ratio to this one has to be; `None` where it is only reported.
+    pub(crate) bound: Option<Bound>,
+    /// Something that a reader of the figures has to know.
+    pub(crate) note: Option<&'static str>,
+    /// Does the work once.
+    pub(crate) work: Work,
+}
+
+/// Does a race's work once, and says how much it was and how long it took.
+pub(crate) type Work =
+    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Sample, Failure>> + Send>>>;
+
+/// Boxes what does a race's work.
+pub(crate) fn work<F>(work: impl Fn() -> F + 'static) -> Work
+where
+    F: Future<Output = Result<Sample, Failure>> + Send + 'static,
+{
+    Box::new(move || Box::pin(work()))
+}
+
+/// What one round of one contestant came to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    /// Operations, or bytes for [`Measure::Bandwidth`].
+    pub(crate) amount: usize,
+    pub(crate) elapsed: Duration,
+}
+
+/// What a ratio has to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Bound {
+    pub(crate) fn is_met(self, ratio: f64) -> bool {
+        match self {
+            Self::AtMost(bound) => ratio <= bound,
+            Self::AtLeast(bound) => ratio >= bound,
+        }
+    }
+}
+
+impl Measure {
+    /// The figure that a sample shows.
+    #[expect(clippy::cast_precision_loss, reason = "amounts are far below 2^52")]
+    fn figure(self, sample: Sample) -> f64 {
+        let (amount, seconds) = (sample.amount as f64, sample.elapsed.as_secs_f64());
+        match self {
+            Self::Time => seconds / amount,
+            Self::Rate | Self::Bandwidth => amount / seconds,
+        }
+    }
+
+    /// Whether a ratio of ours to another's is in our favour.
+    pub(crate) fn is_ahead(self, ratio: f64) -> bool {
+        match self {
+            Self::Time => ratio < 1.0,
+            Self::Rate | Self::Bandwidth => ratio > 1.0,
+        }
+    }
+}
+
+/// What a race came to.
+pub(crate) struct Outcome {
+    pub(crate) race: Race,
+    /// One for each contestant, in their order.
+    pub(crate) results: Vec<Result<Standing, Failure>>,
+}
+
+/// What a contestant's rounds came to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    /// Seconds, operations a second or bytes a second, as the race measures.
+    pub(crate) figure: Summary,
+    /// Our figure divided by this one's, round by round.
+    pub(crate) ratio: Option<Summary>,
+}
+
+/// Runs all races, one after the other.
+pub(crate) fn run(races: Vec<Race>, scale: Scale) -> Vec<Outcome> {
+    let mut progress = Progress::new(races.len());
+    races
+        .into_iter()
+        .map(|race| {
+            progress.race(&race);
+            let results = run_race(&race, scale.rounds(), &mut progress);
+            Outcome { race, results }
+        })
+        .collect()
+}
+
+/// Every contestant once a round, each round beginning with another one.
+fn run_race(race: &Race, rounds: usize, progress: &mut Progress) -> Vec<Result<Standing, Failure>> {
+    let count = race.contestants.len();
+    let mut figures: Vec<Result<Vec<f64>, Failure>> = (0..count).map(|_| Ok(vec![])).collect();
+    for round in 0..rounds {
+        for turn in 0..count {
+            let at = (round + turn) % count;
+            // One that has failed once is out: its time limit would be waited for again and again.
+            let Ok(so_far) = &mut figures[at] else {
+                continue;
+            };
+            let contestant = &race.contestants[at];
+            progress.sample(round + 1, rounds, contestant.name);
+            match sample(contestant, race.cores) {
+                Ok(sample) => so_far.push(race.measure.figure(sample)),
+                Err(failure) => figures[at] = Err(failure),
+            }
+        }
+    }
+    let ours = figures[0].as_ref().cloned().unwrap_or_default();
+    figures
+        .into_iter()
+        .map(|figures| {
+            let figures = figures?;
+            let ratios = ours.iter().zip(&figures).map(|(ours, other)| ours / other);
+            Ok(Standing {
+                ratio: Summary::of(ratios),
+                figure: Summary::of(figures).ok_or("no round was run")?,
+            })
+        })
+        .collect()
+}
+
+/// One sample, in a thread and a runtime of its own.
+///
+/// The runtime is the default one, as `#[tokio::main]` would build it, made after the cores are
+/// set: on one core it has one worker. The work runs on a worker, as tasks of a program do.
+fn sample(contestant: &Contestant, cores: Cores) -> Result<Sample, Failure> {
+    let at_first = machine::allowed()?;
+    machine::use_cores(cores, &at_first)?;
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let work = (contestant.work)();
+    thread::spawn(move || {
+        let _ = sender.send(in_runtime(work));
+    });
+    let result = receiver.recv_timeout(SAMPLE_LIMIT + 2 * SHUTDOWN_LIMIT);
+    machine::use_cores(Cores::All, &at_first)?;
+    result.unwrap_or_else(|_| Err("blocked its thread beyond the time limit".into()))
+}
+
+fn in_runtime(
+    work: impl Future<Output = Result<Sample, Failure>> + Send + 'static,
+) -> Result<Sample, Failure> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let result =
+        runtime.block_on(async { tokio::spawn(tokio::time::timeout(SAMPLE_LIMIT, work)).await });
+    runtime.shutdown_timeout(SHUTDOWN_LIMIT);
+    result?.unwrap_or_else(|_| Err(format!("took longer than {SAMPLE_LIMIT:?}").into()))
+}

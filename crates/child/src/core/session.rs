@@ -1,0 +1,372 @@
+//! [`Session`]: the state of one child's channel.
+//!
+//! ```text
+//!            stop frame                     last message taken
+//!  ┌──────┐ ───────────► ┌──────────┐ ─────────────────────────┐
+//!  │ open │              │ stopping │                          ▼
+//!  └──┬───┘              └────┬─────┘                    next(): End
+//!     │ end of input, lost framing, read error, close()        ▲
+//!     └──────────────► ┌───────┐ ──────────────────────────────┘
+//!                      │ ended │   last message or error taken
+//!                      └───────┘
+//! ```
+//!
+//! What arrived before the stop, or before the end, is still delivered. While stopping, credit, pings
+//! and requests are served as before, and messages that come nevertheless are dropped.
+
+use std::{collections::VecDeque, io, task::Poll};
+
+use bytes::BufMut;
+use procession_wire::{
+    Features, FrameDecoder, FrameHead, Framing, Hello, LineDecoder, LineStep, LineTooLong, Message,
+    ParsedFrame, ReceiveWindow, SendCredit,
+    credit::{MESSAGE_LANE, cost},
+};
+
+use super::{
+    InputBuffer,
+    control::{Control, Due},
+};
+use crate::ReceiveError;
+
+/// What the parent may have on the way to us in messages: payload bytes plus 64 a message.
+const MESSAGE_WINDOW: u64 = 4 * 1024 * 1024;
+
+/// The same for requests.
+const REQUEST_WINDOW: u64 = 1024 * 1024;
+
+/// Without credit, no more is decoded while this much is held, counted in the same way.
+const HELD: u64 = 1024 * 1024;
+
+/// Decoding, credit and owed control frames of one channel. Does no input or output.
+#[derive(Debug)]
+pub(crate) struct Session {
+    decoder: Decoder,
+    limit: usize,
+    /// Present where there are frames both ways.
+    credit: Option<Credit>,
+    /// Whether there are frames out, so that control frames can be answered.
+    answers: bool,
+    arrived: VecDeque<Result<Message, ReceiveError>>,
+    held: u64,
+    control: Control,
+    state: State,
+    /// A stop came that [`take_stop`](Self::take_stop) has not been told of.
+    stop_untold: bool,
+    /// The buffer may hold more messages, which were not decoded because enough is held.
+    backlog: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    Stopping,
+    Ended,
+}
+
+#[derive(Debug)]
+enum Decoder {
+    Frames(FrameDecoder),
+    Lines(LineDecoder),
+}
+
+#[derive(Debug)]
+struct Credit {
+    send: SendCredit,
+    messages: ReceiveWindow,
+    requests: ReceiveWindow,
+}
+
+impl Session {
+    pub(crate) fn new(framing: Framing, limit: usize, has_input: bool, has_output: bool) -> Self {
+        let frames = framing == Framing::Frames;
+        Self {
+            decoder: if frames {
+                Decoder::Frames(FrameDecoder::new(limit))
+            } else {
+                Decoder::Lines(LineDecoder::new(limit))
+            },
+            limit,
+            credit: (frames && has_input && has_output).then(|| Credit {
+                send: SendCredit::new(),
+                messages: ReceiveWindow::new(MESSAGE_WINDOW),
+                requests: ReceiveWindow::new(REQUEST_WINDOW),
+            }),
+            answers: frames && has_output,
+            arrived: VecDeque::new(),
+            held: 0,
+            control: Control::default(),
+            state: if has_input { State::Open } else { State::Ended },
+            stop_untold: false,
+            backlog: false,
+        }
+    }
+
+    /// The first bytes that this child writes: hello and the first credit. Nothing over lines.
+    pub(crate) fn opening(&mut self, pid: u32, out: &mut impl BufMut) {
+        if !self.answers {
+            return;
+        }
+        let features = if self.credit.is_some() {
+            Features::CREDIT
+        } else {
+            Features::NONE
+        };
+        out.put_slice(&FrameHead::Hello(Hello::new(features, pid)).prefix(0));
+        self.note_due_credit();
+        self.take_control(usize::MAX, out);
+    }
+
+    /// How many bytes the frame at hand still misses, as far as is known; at least 1.
+    pub(crate) fn missing(&self, input: &InputBuffer) -> usize {
+        match &self.decoder {
+            Decoder::Frames(decoder) => decoder.needed(input.received()),
+            Decoder::Lines(_) => 1,
+        }
+    }
+
+    /// What a read of the input came to: the number of bytes read, 0 at the end of input.
+    pub(crate) fn arrive(&mut self, input: &mut InputBuffer, outcome: io::Result<usize>) {
+        match outcome {
+            _ if self.has_ended() => {}
+            Ok(0) => self.end(input),
+            Ok(len) => {
+                input.fill(len);
+                self.decode(input);
+            }
+            Err(error) => self.fail(ReceiveError::Io(error)),
+        }
+    }
+
+    /// Decodes what was left undecoded because too much was held.
+    pub(crate) fn decode(&mut self, input: &mut InputBuffer) {
+        while !self.has_ended() && !self.is_full() {
+            let progressed = match &mut self.decoder {
+                Decoder::Frames(decoder) => match decoder.parse(input.received()) {
+                    Ok(Some(frame)) => {
+                        self.frame(frame, input);
+                        true
+                    }
+                    Ok(None) => false,
+                    Err(error) => {
+                        self.fail(ReceiveError::Frame(error));
+                        false
+                    }
+                },
+                Decoder::Lines(decoder) => {
+                    let step = decoder.parse(input.received());
+                    self.line(step, input)
+                }
+            };
+            if !progressed {
+                self.backlog = false;
+                return;
+            }
+        }
+        self.backlog = !self.has_ended();
+    }
+
+    /// The next message. `Ready(None)`: there will be no more. `Pending`: the input must be read.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Poll<Option<Result<Message, ReceiveError>>> {
+        match self.arrived.pop_front() {
+            Some(Ok(message)) => {
+                self.consumed(cost(message.len()));
+                Poll::Ready(Some(Ok(message)))
+            }
+            Some(Err(error)) => {
+                self.held = self.held.saturating_sub(cost(0));
+                Poll::Ready(Some(Err(error)))
+            }
+            None if self.state == State::Open => Poll::Pending,
+            None => Poll::Ready(None),
+        }
+    }
+
+    /// Spends credit for one message, if there is any or none is needed. After the end of input no
+    /// credit can come any more, and the pipe alone holds us back.
+    #[inline]
+    pub(crate) fn try_spend(&mut self, payload_len: usize) -> bool {
+        if !self.may_send() {
+            return false;
+        }
+        if let Some(credit) = &mut self.credit {
+            credit.send.spend(payload_len);
+        }
+        true
+    }
+
+    pub(crate) fn may_send(&self) -> bool {
+        self.has_ended()
+            || self
+                .credit
+                .as_ref()
+                .is_none_or(|credit| credit.send.may_send())
+    }
+
+    /// Writes control frames that are due, as many as fit into `most` bytes.
+    pub(crate) fn take_control(&mut self, most: usize, out: &mut impl BufMut) {
+        let mut written = 0;
+        while Due::fits(written, most) {
+            let Some(due) = self.control.next() else {
+                return;
+            };
+            written += due.encode(out);
+            if let (Due::Refusal { cost, .. }, Some(credit)) = (due, &mut self.credit) {
+                credit.requests.consumed(cost);
+                self.note_due_credit();
+            }
+        }
+    }
+
+    /// The program gave up the channel: nothing is received or owed any more.
+    pub(crate) fn close(&mut self) {
+        self.state = State::Ended;
+        self.backlog = false;
+        self.arrived.clear();
+        self.control.clear();
+    }
+
+    pub(crate) fn has_control(&self) -> bool {
+        !self.control.is_empty()
+    }
+
+    /// Whether a receiver need not wait.
+    pub(crate) fn has_next(&self) -> bool {
+        !self.arrived.is_empty() || self.state != State::Open
+    }
+
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.backlog
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state == State::Ended
+    }
+
+    /// Whether so much is held that reading must wait for the program. Never so with credit, which
+    /// bounds it already.
+    pub(crate) fn is_full(&self) -> bool {
+        self.credit.is_none() && self.held >= HELD
+    }
+
+    /// True once, after the stop frame came.
+    pub(crate) fn take_stop(&mut self) -> bool {
+        std::mem::take(&mut self.stop_untold)
+    }
+
+    fn frame(&mut self, frame: ParsedFrame, input: &mut InputBuffer) {
+        let len = frame.payload.len();
+        match frame.head {
+            FrameHead::Message if self.state == State::Open => {
+                let message = Message::from_bytes(input.take(frame.payload, frame.end));
+                let granted = self
+                    .credit
+                    .as_mut()
+                    .map(|credit| credit.messages.received(len));
+                self.arrived.push_back(Ok(message));
+                self.held += cost(len);
+                self.check(granted);
+                return;
+            }
+            FrameHead::Request { id } if self.answers => {
+                let granted = self
+                    .credit
+                    .as_mut()
+                    .map(|credit| credit.requests.received(len));
+                self.control.refuse(id, cost(len));
+                self.check(granted);
+            }
+            FrameHead::Credit { lane, bytes } if lane == MESSAGE_LANE => {
+                if let Some(credit) = &mut self.credit {
+                    credit.send.grant(bytes);
+                }
+            }
+            FrameHead::Ping(number) if self.answers => self.control.pong(number),
+            FrameHead::Stop => {
+                self.stop_untold |= self.state == State::Open;
+                self.state = State::Stopping;
+            }
+            // Answers to what was never asked, credit for what is never sent, cancelling what has
+            // failed already, and extensions.
+            _ => {}
+        }
+        input.skip(frame.end);
+    }
+
+    /// Whether there may be more lines in the buffer.
+    fn line(&mut self, step: LineStep, input: &mut InputBuffer) -> bool {
+        match step {
+            LineStep::Line { payload, end } => {
+                self.held += cost(payload.len());
+                let message = Message::from_bytes(input.take(payload, end));
+                self.arrived.push_back(Ok(message));
+            }
+            LineStep::TooLong { end } => {
+                input.skip(end);
+                self.held += cost(0);
+                let error = LineTooLong { limit: self.limit };
+                self.arrived
+                    .push_back(Err(ReceiveError::LineTooLong(error)));
+            }
+            LineStep::Skip { end } => input.skip(end),
+            LineStep::NeedMore => return false,
+        }
+        true
+    }
+
+    fn check(&mut self, granted: Option<Result<(), procession_wire::CreditExceeded>>) {
+        if let Some(Err(error)) = granted {
+            self.fail(ReceiveError::CreditExceeded(error));
+        }
+    }
+
+    fn consumed(&mut self, cost: u64) {
+        self.held -= cost;
+        if let Some(credit) = &mut self.credit {
+            credit.messages.consumed(cost);
+            self.note_due_credit();
+        }
+    }
+
+    fn note_due_credit(&mut self) {
+        if self.has_ended() {
+            return;
+        }
+        if let Some(credit) = &mut self.credit {
+            if let Some(bytes) = credit.messages.grant_due() {
+                self.control.grant_messages(bytes);
+            }
+            if let Some(bytes) = credit.requests.grant_due() {
+                self.control.grant_requests(bytes);
+            }
+        }
+    }
+
+    fn end(&mut self, input: &mut InputBuffer) {
+        match &mut self.decoder {
+            Decoder::Frames(decoder) => {
+                if let Err(error) = decoder.finish(input.received()) {
+                    self.fail(ReceiveError::Frame(error));
+                }
+            }
+            Decoder::Lines(decoder) => {
+                if let Some(line) = decoder.finish(&mut input.take_rest()) {
+                    self.held += cost(line.len());
+                    self.arrived.push_back(Ok(Message::from_bytes(line)));
+                }
+            }
+        }
+        self.state = State::Ended;
+    }
+
+    fn fail(&mut self, error: ReceiveError) {
+        self.held += cost(0);
+        self.arrived.push_back(Err(error));
+        self.state = State::Ended;
+    }
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

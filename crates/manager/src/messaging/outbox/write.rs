@@ -1,0 +1,250 @@
+//! Writing what is in an outbox: from the caller's task, or from the writer task.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use procession_wire::{FrameHead, FramePrefix, Framing};
+use tokio::sync::oneshot;
+
+use super::super::pipe::WriteEnd;
+use super::super::queue;
+use super::{Closed, Outbox, SendFailure, State, Writer};
+
+/// Writes in a row that a caller does for others before the writer task takes over.
+const ROUNDS: usize = 4;
+
+/// What became of a message that its sender tried to write itself.
+pub(super) enum Direct {
+    Written,
+    TakenOver(oneshot::Receiver<()>),
+    Queue,
+}
+
+impl<W: WriteEnd> Outbox<W> {
+    /// Writes the message from the caller's own task, if nothing is before it.
+    pub(super) fn write_direct(self: &Arc<Self>, payload: &Bytes) -> Result<Direct, SendFailure> {
+        let pipe = {
+            let mut state = self.lock();
+            if let Some(closed) = state.shut() {
+                return Err(SendFailure::Closed(closed));
+            }
+            let Some(pipe) = state.pipe.clone() else {
+                return Ok(Direct::Queue);
+            };
+            if state.claimed || !state.queue.is_free() {
+                return Ok(Direct::Queue);
+            }
+            state.claimed = true;
+            state.queue.begin_direct(payload.len());
+            pipe
+        };
+        let (prefix, suffix) = self.around(payload.len());
+        let prefix = prefix.as_deref().unwrap_or_default();
+        let (len, result) = write_once(&*pipe, prefix, payload, suffix);
+        // Before the claim is given up: whoever closes the pipe then has the last hold of it.
+        drop(pipe);
+        let mut state = self.lock();
+        state.claimed = false;
+        let outcome = match result {
+            Ok(written) if written == len => {
+                state.queue.end_direct();
+                Direct::Written
+            }
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                let closed = failed(&error);
+                self.close_locked(&mut state, closed.clone());
+                return Err(SendFailure::Closed(closed));
+            }
+            short => {
+                let (sender, done) = oneshot::channel();
+                let written = short.unwrap_or(0);
+                let rest = rest_of(prefix, payload, suffix, written);
+                state.queue.take_over(rest, len, sender);
+                Direct::TakenOver(done)
+            }
+        };
+        if state.queue.has_work() {
+            match outcome {
+                // The pipe had room: what queued up meanwhile is likely to fit as well.
+                Direct::Written => {
+                    drop(state);
+                    self.pump();
+                }
+                _ => self.kick(&mut state),
+            }
+        } else {
+            self.finish_closing(&mut state);
+        }
+        Ok(outcome)
+    }
+
+    /// What goes before and after a payload of `len` bytes.
+    fn around(&self, len: usize) -> (Option<FramePrefix>, &'static [u8]) {
+        match self.limits.framing {
+            Framing::Lines => (None, b"\n"),
+            _ => (Some(FrameHead::Message.prefix(len)), b""),
+        }
+    }
+
+    /// Writes what is queued from here, as far as the pipe has room; the writer task does the rest.
+    pub(crate) fn pump(self: &Arc<Self>) {
+        let mut chunks = Vec::new();
+        for _ in 0..ROUNDS {
+            let pipe = {
+                let mut state = self.lock();
+                if state.claimed || !matches!(state.writer, Writer::Absent) {
+                    // Whoever has the pipe looks at the queue again before leaving it.
+                    self.kick(&mut state);
+                    return;
+                }
+                state.queue.begin(&mut chunks);
+                if chunks.is_empty() {
+                    self.finish_closing(&mut state);
+                    return;
+                }
+                let Some(pipe) = state.pipe.clone() else {
+                    return;
+                };
+                state.claimed = true;
+                pipe
+            };
+            let result = pipe.try_write(&queue::slices(&chunks));
+            drop(pipe);
+            let mut state = self.lock();
+            state.claimed = false;
+            let would_block =
+                matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+            if !would_block {
+                self.written(&mut state, result);
+            }
+            if would_block {
+                break;
+            }
+        }
+        let mut state = self.lock();
+        self.kick(&mut state);
+    }
+
+    fn written(&self, state: &mut State<W>, result: io::Result<usize>) {
+        match result {
+            Ok(count) => {
+                let written = state.queue.advance(count);
+                self.places.add_permits(written.places);
+                self.bytes.add_permits(written.bytes);
+                self.progress.notify_waiters();
+            }
+            Err(error) => self.close_locked(state, failed(&error)),
+        }
+    }
+
+    /// Sees to it that what is queued gets written.
+    pub(super) fn kick(self: &Arc<Self>, state: &mut State<W>) {
+        if !state.queue.has_work() && !state.closing {
+            return;
+        }
+        match &mut state.writer {
+            Writer::Absent if state.claimed => {}
+            Writer::Absent => {
+                state.writer = Writer::Working(None);
+                let outbox = Arc::clone(self);
+                self.runtime
+                    .spawn(async move { poll_fn(|cx| outbox.poll_writer(cx)).await });
+            }
+            Writer::Working(waker) => {
+                if let Some(waker) = waker.take() {
+                    waker.wake();
+                }
+            }
+            // Room in the pipe wakes it, and it looks at the queue again then.
+            Writer::Waiting(_) => {}
+        }
+    }
+
+    fn poll_writer(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut chunks = Vec::new();
+        loop {
+            let pipe = {
+                let mut state = self.lock();
+                if state.claimed && state.pipe.is_some() {
+                    state.writer = Writer::Working(Some(cx.waker().clone()));
+                    return Poll::Pending;
+                }
+                state.queue.begin(&mut chunks);
+                if chunks.is_empty() {
+                    state.writer = Writer::Absent;
+                    self.finish_closing(&mut state);
+                    return Poll::Ready(());
+                }
+                let Some(pipe) = state.pipe.clone() else {
+                    state.writer = Writer::Absent;
+                    return Poll::Ready(());
+                };
+                state.claimed = true;
+                state.writer = Writer::Waiting(cx.waker().clone());
+                pipe
+            };
+            let result = pipe.poll_write(cx, &queue::slices(&chunks));
+            drop(pipe);
+            let mut state = self.lock();
+            state.claimed = false;
+            match result {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(result) => self.written(&mut state, result),
+            }
+        }
+    }
+
+    pub(super) fn finish_closing(&self, state: &mut State<W>) {
+        if state.closing && !state.claimed && state.queue.is_empty() {
+            self.close_locked(state, Closed::ByRequest);
+        }
+    }
+}
+
+fn failed(error: &io::Error) -> Closed {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        Closed::ByChild
+    } else {
+        Closed::Failed(error.kind(), error.to_string())
+    }
+}
+
+/// One write of a whole message, and how long it is. What is small goes in one piece: gathering a
+/// few bytes costs the kernel more than copying them costs us.
+fn write_once(
+    pipe: &impl WriteEnd,
+    prefix: &[u8],
+    payload: &[u8],
+    suffix: &[u8],
+) -> (usize, io::Result<usize>) {
+    const ROOM: usize = 512;
+    let len = prefix.len() + payload.len() + suffix.len();
+    if len <= ROOM {
+        let mut whole = [0; ROOM];
+        let (head, rest) = whole.split_at_mut(prefix.len());
+        let (middle, rest) = rest.split_at_mut(payload.len());
+        head.copy_from_slice(prefix);
+        middle.copy_from_slice(payload);
+        rest[..suffix.len()].copy_from_slice(suffix);
+        (len, pipe.try_write(&[IoSlice::new(&whole[..len])]))
+    } else {
+        let slices = [prefix, payload, suffix].map(IoSlice::new);
+        (len, pipe.try_write(&slices))
+    }
+}
+
+/// What is left of a message of which `written` bytes are in the kernel.
+fn rest_of(prefix: &[u8], payload: &Bytes, suffix: &'static [u8], written: usize) -> [Bytes; 3] {
+    let after = |skip: usize, len: usize| written.saturating_sub(skip).min(len);
+    let in_prefix = after(0, prefix.len());
+    let in_payload = after(prefix.len(), payload.len());
+    let in_suffix = after(prefix.len() + payload.len(), suffix.len());
+    [
+        Bytes::copy_from_slice(&prefix[in_prefix..]),
+        payload.slice(in_payload..),
+        Bytes::from_static(&suffix[in_suffix..]),
+    ]
+}

@@ -1,0 +1,15 @@
+//! Parents and children that show Procession at work.
+//!
+//! Each program in `src/bin` is a whole example, run by `cargo run --bin NAME`: `quickstart`,
+//! `json_worker`, `message_pack_worker`, `shell_child`, `python_child` and `fan_out`. Where the
+//! child is a Rust program, the example starts itself once more, with `worker` as its argument.
+//!
+//! The children in `children` are single files that need no library, ours included. This crate
+//! says only where they are, so that tests can start them too.
+
+/// Path of a Python child that sends each line back, over standard input and output.
+pub const LINES_ECHO_PY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/children/lines_echo.py");
+
+/// Path of a Python child that sends each message back in frames, over standard input and output
+/// or over named pipes, as its environment says.
+pub const FRAMES_ECHO_PY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/children/frames_echo.py");

@@ -1,0 +1,128 @@
+//! A parent that runs out of descriptors at each point of a spawn, one after the other:
+//! `parent_short_of_descriptors WORKING_DIRECTORY`. Prints how many spawns were refused.
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use procession_manager::{Cmd, Logging, Messaging, ProcessManager, SpawnProcessError};
+use procession_tests::procfs::descriptors;
+use procession_tests::{eventually, fixture_main, programs};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// More than one spawn can need.
+const MOST_ROOM: u64 = 60;
+
+fn main() -> ExitCode {
+    fixture_main(|| {
+        let directory: PathBuf = env::args_os().nth(1).ok_or("usage: … DIRECTORY")?.into();
+        tokio::runtime::Runtime::new()?.block_on(parent(&directory))
+    })
+}
+
+async fn parent(directory: &Path) -> Result<(), Box<dyn Error>> {
+    let manager = ProcessManager::spawn(directory)?;
+    let child = || {
+        Cmd::new(programs::sh())
+            .args(["-c", "exec sleep 1000"])
+            .messaging(Messaging::named_pipes())
+            .logging(Logging::stdout_and_stderr())
+    };
+    // What is opened once and kept is open from here on.
+    let first = manager.spawn_with_handle(child()).await?;
+    first.kill().await?;
+    first.remove().await?;
+    let open = settled().await;
+
+    let mut refused = Vec::new();
+    let mut started = 0;
+    for room in 0..MOST_ROOM {
+        let before = getrlimit(Resource::Nofile);
+        allow(limit_with_room(room))?;
+        let spawned = manager.spawn_with_handle(child()).await;
+        setrlimit(Resource::Nofile, before)?;
+        match spawned {
+            Ok(process) => {
+                process.kill().await?;
+                process.remove().await?;
+                started += 1;
+            }
+            Err(error @ SpawnProcessError::ResourceLimit { .. }) => refused.push(error.to_string()),
+            Err(other) => return Err(format!("with room for {room}: {other:?}").into()),
+        }
+        let left = run_directories(directory)?;
+        if !left.is_empty() {
+            return Err(format!("with room for {room}, left behind: {left:?}").into());
+        }
+        eventually(
+            format!("descriptors to be closed, with room for {room}"),
+            Duration::from_secs(2),
+            async || (descriptors().len() <= open).then_some(()),
+        )
+        .await;
+    }
+    let mut output = io::stdout();
+    writeln!(output, "refused {}\nstarted {started}", refused.len())?;
+    for words in refused {
+        writeln!(output, "error {words}")?;
+    }
+    manager.shutdown().await?;
+    Ok(())
+}
+
+/// The number of open descriptors, once two looks in a row agree.
+async fn settled() -> usize {
+    let mut last = descriptors().len();
+    eventually(
+        "the number of descriptors to settle",
+        Duration::from_secs(2),
+        async move || {
+            let now = descriptors().len();
+            let same = now == last;
+            last = now;
+            same.then_some(now)
+        },
+    )
+    .await
+}
+
+/// The limit under which this many more descriptors can be opened: it bounds their numbers, and the
+/// lowest free number is always taken.
+fn limit_with_room(room: u64) -> u64 {
+    let taken: Vec<u64> = descriptors()
+        .into_iter()
+        .map(|(number, _)| number.into())
+        .collect();
+    let free = (0..).filter(|number| !taken.contains(number));
+    free.take(usize::try_from(room).unwrap_or(usize::MAX))
+        .last()
+        .map_or(0, |last| last + 1)
+}
+
+fn allow(descriptors: u64) -> io::Result<()> {
+    let limit = Rlimit {
+        current: Some(descriptors),
+        ..getrlimit(Resource::Nofile)
+    };
+    Ok(setrlimit(Resource::Nofile, limit)?)
+}
+
+fn run_directories(working: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for manager in fs::read_dir(working)?
+        .filter_map(Result::ok)
+        .filter(|entry| entry.path().is_dir())
+    {
+        found.extend(
+            fs::read_dir(manager.path())?
+                .filter_map(Result::ok)
+                .map(|entry| entry.path()),
+        );
+    }
+    found.retain(|path| path.is_dir());
+    Ok(found)
+}

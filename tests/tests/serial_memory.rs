@@ -1,0 +1,156 @@
+//! What a child can make the parent hold: never more than the limits allow.
+//!
+//! Serial: it measures the memory of the whole process.
+
+use futures::StreamExt as _;
+use procession_manager::{Cmd, FrameError, Framing, Messaging, Overflow, ReceiveMessageError};
+use procession_tests::{Checked, Within as _, alone, checked, fixture, procfs, programs};
+
+const MEBIBYTE: u64 = 1 << 20;
+
+/// By how much the memory has grown at its peak while the body ran, in bytes.
+async fn growth(body: impl AsyncFnOnce()) -> u64 {
+    procfs::reset_peak_memory();
+    let before = procfs::memory();
+    body().await;
+    procfs::peak_memory().saturating_sub(before)
+}
+
+#[test]
+fn a_200_megabyte_line_is_one_error_item() {
+    let _alone = alone();
+    for messaging in [
+        Messaging::standard_io(),
+        Messaging::standard_io().message_limit(100_000),
+    ] {
+        checked(async |test| {
+            let limit = if messaging == Messaging::standard_io() {
+                16 << 20
+            } else {
+                100_000
+            };
+            let grown = growth(async || {
+                let child = Cmd::new(fixture!("long_line")).arg("200000000");
+                let child = test.spawn(child.messaging(messaging)).await;
+                let stream = child.subscribe_message_stream().await.unwrap();
+                let items: Vec<_> = stream.collect().within("the end of the stream").await;
+                assert_eq!(items.len(), 3, "{items:?}");
+                assert_eq!(items[0].as_ref().unwrap(), "before");
+                assert_eq!(
+                    items[1],
+                    Err(ReceiveMessageError::MessageTooLarge { limit })
+                );
+                assert_eq!(items[2].as_ref().unwrap(), "after");
+            })
+            .await;
+            let allowed = 2 * u64::try_from(limit).unwrap() + 8 * MEBIBYTE;
+            assert!(grown < allowed, "grown by {} MiB", grown / MEBIBYTE);
+        });
+    }
+}
+
+#[test]
+fn a_length_of_4_gib_is_believed_by_nobody() {
+    let _alone = alone();
+    for messaging in [Messaging::standard_io(), Messaging::named_pipes()] {
+        checked(async |test| {
+            let grown = growth(async || {
+                let child = Cmd::new(fixture!("raw_frames"))
+                    .args([
+                        "hex:00000014 10 70726f63657373696f6e 0100 00000000 00000001",
+                        "hex:ffffffff 00",
+                        "zeros:100000000",
+                        "exit",
+                    ])
+                    .messaging(messaging.framing(Framing::Frames).output_only());
+                let child = test.spawn(child).await;
+                let stream = child.subscribe_message_stream().await.unwrap();
+                let items: Vec<_> = stream.collect().within("the end of the stream").await;
+                let [Err(ReceiveMessageError::FramingLost(error))] = &items[..] else {
+                    panic!("unexpected: {items:?}");
+                };
+                assert!(
+                    matches!(
+                        error,
+                        FrameError::TooLarge {
+                            len: 0xffff_ffff,
+                            limit: 0x100_0000
+                        }
+                    ),
+                    "{error:?}",
+                );
+                child.wait().within("the exit").await.unwrap();
+            })
+            .await;
+            assert!(grown < 8 * MEBIBYTE, "grown by {} MiB", grown / MEBIBYTE);
+        });
+    }
+}
+
+/// A length within the limit of which nothing comes costs nothing either.
+#[test]
+fn a_large_frame_that_never_comes() {
+    let _alone = alone();
+    checked(async |test| {
+        let grown = growth(async || {
+            let mut streams = Vec::new();
+            for _ in 0..20 {
+                let child = Cmd::new(fixture!("raw_frames")).args([
+                    "hex:00000014 10 70726f63657373696f6e 0100 00000000 00000001",
+                    "hex:00000002 00 6f6b",
+                    "hex:01000000 00",
+                ]);
+                let child = child.messaging(Messaging::standard_io().framing(Framing::Frames));
+                let child = test.spawn(child).await;
+                let mut stream = child.subscribe_message_stream().await.unwrap();
+                assert_eq!(
+                    stream.next().within("the message").await.unwrap().unwrap(),
+                    "ok"
+                );
+                streams.push((child, stream));
+            }
+        })
+        .await;
+        assert!(
+            grown < 20 * MEBIBYTE,
+            "grown by {} MiB for 20 children",
+            grown / MEBIBYTE
+        );
+    });
+}
+
+/// Buffers are bounded in bytes, whatever the messages: 400 MB go past a subscription that reads none.
+#[test]
+fn a_subscription_that_does_not_read_costs_its_buffer() {
+    let _alone = alone();
+    for overflow in [Overflow::DropOldest, Overflow::Block] {
+        checked(async |test| {
+            let grown = growth(async || {
+                let messaging = Messaging::standard_io().output_only().overflow(overflow);
+                let program =
+                    "import sys\nfor n in range(4000): sys.stdout.write('x' * 99999 + '\\n')";
+                let child = Cmd::new(programs::python3()).args(["-c", program]);
+                let child = test.spawn(child.messaging(messaging)).await;
+                let stream = child.subscribe_message_stream().await.unwrap();
+                match overflow {
+                    Overflow::DropOldest => drop(child.wait().within("the exit").await.unwrap()),
+                    _ => another_comes_and_goes(test).await,
+                }
+                drop(stream);
+            })
+            .await;
+            assert!(
+                grown < 24 * MEBIBYTE,
+                "{overflow:?}: grown by {} MiB",
+                grown / MEBIBYTE
+            );
+        });
+    }
+}
+
+async fn another_comes_and_goes(test: &Checked) {
+    let other = test
+        .spawn(Cmd::new(programs::sh()).args(["-c", "exec sleep 1"]))
+        .await;
+    other.wait().within("the exit").await.unwrap();
+}

@@ -1,0 +1,104 @@
+//! What a parent costs when nothing happens, and what is left when nobody asks.
+//!
+//! Serial: it measures the processor time and counts the children of the whole process.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use procession_manager::{Cmd, Framing, Logging, Messaging};
+use procession_tests::{
+    Checked, Within as _, alone, checked, ci_factor, eventually, fixture, procfs, programs,
+};
+
+/// The processor time that this process uses while another process lives for a second.
+async fn cpu_time_of_a_second(test: &Checked) -> Duration {
+    let second = test
+        .spawn(Cmd::new(programs::sh()).args(["-c", "exec sleep 1"]))
+        .await;
+    let before = procfs::cpu_time();
+    second.wait().within("the exit of sleep").await.unwrap();
+    let used = procfs::cpu_time().saturating_sub(before);
+    second.remove().await.unwrap();
+    used
+}
+
+#[test]
+fn a_stream_delivers_all_and_ends_and_then_costs_nothing() {
+    let _alone = alone();
+    for messaging in [
+        Messaging::named_pipes().framing(Framing::Frames),
+        Messaging::named_pipes().framing(Framing::Lines),
+        Messaging::standard_io().framing(Framing::Frames),
+        Messaging::standard_io().framing(Framing::Lines),
+    ] {
+        checked(async |test| {
+            let source = Cmd::new(fixture!("source")).args(["numbered", "500"]);
+            let child = test.spawn(source.messaging(messaging)).await;
+            let stream = child.subscribe_message_stream().await.unwrap();
+            let numbers: Vec<u64> = stream
+                .map(|message| message.unwrap().as_str().unwrap().parse::<u64>().unwrap())
+                .collect()
+                .within("the end of the stream")
+                .await;
+            assert!(numbers.into_iter().eq(0..500));
+            // Not removed: its entry, directory and handle are all still there.
+            let used = cpu_time_of_a_second(test).await;
+            assert!(
+                used < Duration::from_millis(20) * ci_factor(),
+                "used {used:?} in a second"
+            );
+        });
+    }
+}
+
+#[test]
+fn a_child_that_waits_costs_nothing() {
+    let _alone = alone();
+    checked(async |test| {
+        let child = Cmd::new("cat")
+            .messaging(Messaging::standard_io())
+            .logging(Logging::stderr());
+        let child = test.spawn(child).await;
+        let mut stream = child.subscribe_message_stream().await.unwrap();
+        child.send_message("hello").await.unwrap();
+        assert_eq!(
+            stream.next().within("the echo").await.unwrap().unwrap(),
+            "hello"
+        );
+        let waiting = tokio::spawn({
+            let child = child.clone();
+            async move { child.wait().await }
+        });
+        let used = cpu_time_of_a_second(test).await;
+        assert!(
+            used < Duration::from_millis(20) * ci_factor(),
+            "used {used:?} in a second"
+        );
+        child.kill().await.unwrap();
+        waiting.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_thousand_exits_that_nobody_asks_about_leave_no_zombie() {
+    let _alone = alone();
+    checked(async |test| {
+        let mut ids = Vec::new();
+        for _ in 0..1_000 {
+            ids.push(test.manager().spawn(Cmd::new("/bin/true")).await.unwrap());
+        }
+        eventually(
+            "all children to be reaped",
+            Duration::from_secs(1),
+            async || procfs::children().is_empty().then_some(()),
+        )
+        .await;
+        let infos = test.manager().list().await.unwrap();
+        assert_eq!(infos.len(), 1_000);
+        assert!(
+            infos
+                .iter()
+                .all(|info| info.exit().is_some_and(|report| report.success()))
+        );
+    });
+}
