@@ -27,7 +27,9 @@ pub trait Within: Future + Sized {
         async move {
             match tokio::time::timeout(STEP * ci_factor(), self).await {
                 Ok(output) => output,
-                Err(_) => panic!("waited too long for {what}, at {caller}"),
+                Err(tokio::time::error::Elapsed { .. }) => {
+                    panic!("waited too long for {what}, at {caller}")
+                }
             }
         }
     }

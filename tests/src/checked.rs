@@ -13,7 +13,7 @@ use crate::procfs;
 use crate::settled::Settled;
 
 /// How long a whole test may take.
-const WHOLE_TEST: Duration = Duration::from_secs(60);
+const WHOLE_TEST: Duration = Duration::from_mins(1);
 /// How long the traces of a test may take to go away after the shutdown: a process that was killed and
 /// is not our child is reaped by its own parent, in its own time.
 const CLEAN_UP: Duration = Duration::from_secs(5);

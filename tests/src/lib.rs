@@ -25,14 +25,18 @@ pub mod procfs;
 pub mod programs;
 
 mod bound;
+mod channels;
 mod checked;
 mod serial;
 mod settled;
+mod tally;
 mod unprivileged;
 
 pub use bound::{Within, ci_factor, eventually, eventually_blocking};
+pub use channels::all_channels;
 pub use checked::{Checked, checked, checked_for};
 pub use serial::alone;
+pub use tally::Tally;
 pub use unprivileged::become_nobody;
 
 use std::error::Error;

@@ -1,5 +1,6 @@
 //! Children that break the protocol. Each time the subscriber gets one error item that says what was
 //! wrong; frames close then, lines go on at the next newline.
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use futures::StreamExt as _;
 use procession_manager::{

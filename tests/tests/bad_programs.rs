@@ -1,5 +1,6 @@
 //! Programs that cannot be started, and requests that contradict themselves: the error names what was
 //! asked for and the system's reason, and nothing is left.
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use std::ffi::OsString;
 use std::fs;

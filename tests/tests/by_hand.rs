@@ -1,5 +1,6 @@
 //! SDK children started by hand: without the environment, and with one that is wrong. The error names
 //! the variable and the reason, and says what to do.
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,6 @@
 //! A `send_message` future dropped at any await point cuts no frame: what arrives is whole, and what
 //! is sent next arrives.
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -75,15 +76,10 @@ async fn drop_everywhere(child: &ProcessHandle, len: usize) {
     for _ in 0..ROUNDS {
         for polls in 0..=MOST_POLLS {
             let message = numbered(number, len);
-            match drop_after(polls, child.send_message(message))
-                .within("a poll")
-                .await
-            {
-                Some(sent) => {
-                    sent.unwrap();
-                    completed.push(number);
-                }
-                None => {}
+            let sending = drop_after(polls, child.send_message(message));
+            if let Some(sent) = sending.within("a poll").await {
+                sent.unwrap();
+                completed.push(number);
             }
             number += 1;
         }

@@ -2,17 +2,8 @@
 //! where there is one, and never a silent `Ok`.
 
 use futures::{SinkExt as _, StreamExt as _};
-use procession_manager::{Cmd, Framing, Message, Messaging, ReadMessageError, WriteMessageError};
-use procession_tests::{Within as _, checked, fixture, programs};
-
-fn all_channels() -> [Messaging; 4] {
-    [
-        Messaging::standard_io().framing(Framing::Lines),
-        Messaging::standard_io().framing(Framing::Frames),
-        Messaging::named_pipes().framing(Framing::Lines),
-        Messaging::named_pipes().framing(Framing::Frames),
-    ]
-}
+use procession_manager::{Cmd, Message, Messaging, ReadMessageError, WriteMessageError};
+use procession_tests::{Within as _, all_channels, checked, fixture, programs};
 
 #[test]
 fn sending_to_a_child_that_has_exited() {

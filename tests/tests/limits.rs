@@ -1,5 +1,6 @@
 //! Descriptors or processes used up. Helper programs are the parents here, so that the limits are
 //! theirs alone.
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use std::process::Command;
 

@@ -56,7 +56,10 @@ fn information_of_a_running_and_of_an_ended_process() {
         let info = child.get_process_info().await.unwrap();
         assert_eq!(info.state(), ProcessState::Finished);
         assert!(!info.is_running());
-        assert_eq!(info.exit().and_then(|report| report.code()), Some(5));
+        assert_eq!(
+            info.exit().and_then(procession_manager::ExitReport::code),
+            Some(5)
+        );
         assert_eq!(info.exit_status().and_then(|status| status.code()), Some(5));
         assert_eq!(info.started_at(), Some(started));
         assert!(info.ended_at().unwrap() >= started);
@@ -122,7 +125,9 @@ fn the_list_of_processes() {
         ended.remove().await.unwrap();
         let list = test.manager().list().await.unwrap();
         assert_eq!(
-            list.iter().map(|info| info.id()).collect::<Vec<_>>(),
+            list.iter()
+                .map(procession_manager::ProcessInfo::id)
+                .collect::<Vec<_>>(),
             [running.id()]
         );
     });
@@ -253,7 +258,11 @@ fn only_what_has_finished_can_be_removed() {
         );
         child.remove().await.unwrap();
         assert!(test.run_directories().is_empty());
-        let error = child.kill().await.expect_err("it was removed");
+        let error = test
+            .manager()
+            .kill(child.id())
+            .await
+            .expect_err("it was removed");
         assert!(
             matches!(error, KillProcessError::ProcessNotFound(_)),
             "{error:?}"

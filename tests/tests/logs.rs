@@ -1,4 +1,5 @@
 //! Logs: what was captured, and queries over it.
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use procession_manager::{Cmd, Logging, LogsQuery, Messaging, ProcessHandle};
 use procession_tests::{Checked, Within as _, checked, eventually, programs};

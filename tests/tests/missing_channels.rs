@@ -3,14 +3,14 @@
 
 use futures::StreamExt as _;
 use procession_manager::{
-    Cmd, GetLogsError, GetProcessInfoError, KillProcessError, Logging, LogsQuery, Messaging,
-    ProcessHandle, ProcessManager, ReadMessageError, RemoveProcessError, WaitError,
+    Cmd, ExitCause, GetLogsError, GetProcessInfoError, KillProcessError, Logging, LogsQuery,
+    Messaging, ProcessHandle, ProcessManager, ReadMessageError, RemoveProcessError, WaitError,
     WriteMessageError,
 };
 use procession_tests::{Within as _, checked, programs};
 
-/// All the errors for an id that the manager does not know.
-async fn assert_unknown(process: &ProcessHandle) {
+/// All the errors for a process that the manager has removed. Its handle still tells how it ended.
+async fn assert_removed(process: &ProcessHandle) {
     let id = process.id();
     let error = process.send_message("x").await.expect_err("unknown");
     assert!(
@@ -43,16 +43,6 @@ async fn assert_unknown(process: &ProcessHandle) {
         matches!(error, GetProcessInfoError::ProcessNotFound(it) if it == id),
         "{error:?}"
     );
-    let error = process.wait().await.expect_err("unknown");
-    assert!(
-        matches!(error, WaitError::ProcessNotFound(it) if it == id),
-        "{error:?}"
-    );
-    let error = process.kill().await.expect_err("unknown");
-    assert!(
-        matches!(error, KillProcessError::ProcessNotFound(it) if it == id),
-        "{error:?}"
-    );
     let error = process.remove().await.expect_err("unknown");
     assert!(
         matches!(error, RemoveProcessError::ProcessNotFound(it) if it == id),
@@ -68,7 +58,24 @@ fn an_unknown_id() {
             .await;
         removed.wait().within("the exit").await.unwrap();
         removed.remove().await.unwrap();
-        assert_unknown(&removed).await;
+        assert_removed(&removed).await;
+        assert!(removed.wait().await.unwrap().success());
+        assert!(removed.kill().await.unwrap().success());
+        let error = test
+            .manager()
+            .wait(removed.id())
+            .await
+            .expect_err("removed");
+        assert!(matches!(error, WaitError::ProcessNotFound(_)), "{error:?}");
+        let error = test
+            .manager()
+            .kill(removed.id())
+            .await
+            .expect_err("removed");
+        assert!(
+            matches!(error, KillProcessError::ProcessNotFound(_)),
+            "{error:?}"
+        );
 
         // Another manager's process is unknown here too.
         let other = ProcessManager::in_temp().unwrap();
@@ -217,8 +224,42 @@ fn everything_after_a_shutdown() {
             .await
             .expect_err("no manager");
         child.get_process_info().await.expect_err("no manager");
-        child
-            .kill()
+        // How it ended is known all the same.
+        let report = child.kill().within("an answer").await.unwrap();
+        assert_eq!(report.cause(), ExitCause::ManagerShutDown);
+        let id = child.id();
+        manager
+            .kill(id)
+            .within("an answer")
+            .await
+            .expect_err("no manager");
+        manager
+            .wait(id)
+            .within("an answer")
+            .await
+            .expect_err("no manager");
+        manager
+            .get_process_info(id)
+            .within("an answer")
+            .await
+            .expect_err("no manager");
+        manager
+            .send_message(id, "x")
+            .within("an answer")
+            .await
+            .expect_err("no manager");
+        manager
+            .close_input(id)
+            .within("an answer")
+            .await
+            .expect_err("no manager");
+        manager
+            .remove(id)
+            .within("an answer")
+            .await
+            .expect_err("no manager");
+        manager
+            .shutdown()
             .within("an answer")
             .await
             .expect_err("no manager");

@@ -1,5 +1,6 @@
 //! Who owns a process, and what ends with whom: scoped handles, the last handle, the shutdown, the
 //! runtime, and the program's other children.
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,5 +1,6 @@
 //! Children that know nothing of us: `cat`, `dd`, shells, Python, Perl and Node over lines. Their
 //! descriptors are ordinary blocking ones, and they have no others.
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use std::collections::BTreeSet;
 
@@ -180,7 +181,7 @@ with open(os.environ['INPUT_PIPE']) as lines, open(os.environ['OUTPUT_PIPE'], 'w
     for line in lines:
         print(line.rstrip('\n').upper(), file=out, flush=True)
 ";
-const SHOUT_PERL: &str = r#"$| = 1; while (my $line = <STDIN>) { print uc $line; }"#;
+const SHOUT_PERL: &str = r"$| = 1; while (my $line = <STDIN>) { print uc $line; }";
 const SHOUT_NODE: &str = r"
 require('readline').createInterface({ input: process.stdin })
     .on('line', line => process.stdout.write(line.toUpperCase() + '\n'));

@@ -1,4 +1,5 @@
 //! A user's own type as the description of a process.
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -96,7 +97,7 @@ async fn fails(
         test.run_directories().is_empty(),
         "its run directory is gone"
     );
-    let seen = seen.lock().unwrap();
+    let seen = seen.lock().unwrap().clone();
     assert!(
         seen.windows(2).all(|two| two[0] == two[1]),
         "both are told of the same directory"

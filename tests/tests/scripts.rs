@@ -1,5 +1,6 @@
 //! Scripts given as text. Bash and Python always run for real, Perl and Node where they are; all
 //! eight languages are checked through stand-ins on the child's PATH that report how they were called.
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;

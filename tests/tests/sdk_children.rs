@@ -7,16 +7,7 @@ use procession_manager::{
     Cmd, Encoding, ExitCause, Framing, Logging, LogsQuery, Message, MessageFormat, Messaging,
     OutputState, ProcessManager, TryMessageStreamExt as _,
 };
-use procession_tests::{Within as _, checked, eventually, fixture, procfs};
-
-fn all_channels() -> [Messaging; 4] {
-    [
-        Messaging::standard_io().framing(Framing::Lines),
-        Messaging::standard_io().framing(Framing::Frames),
-        Messaging::named_pipes().framing(Framing::Lines),
-        Messaging::named_pipes().framing(Framing::Frames),
-    ]
-}
+use procession_tests::{Within as _, all_channels, checked, eventually, fixture, procfs};
 
 #[test]
 fn typed_payloads_in_each_format() {

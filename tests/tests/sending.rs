@@ -1,17 +1,8 @@
 //! The ways to send: one message, one if there is room, many through a sink, and the end of the input.
 
 use futures::{SinkExt as _, StreamExt as _};
-use procession_manager::{Cmd, Framing, Message, Messaging, WriteMessageError};
-use procession_tests::{Within as _, checked, fixture, programs};
-
-fn all_channels() -> [Messaging; 4] {
-    [
-        Messaging::standard_io().framing(Framing::Lines),
-        Messaging::standard_io().framing(Framing::Frames),
-        Messaging::named_pipes().framing(Framing::Lines),
-        Messaging::named_pipes().framing(Framing::Frames),
-    ]
-}
+use procession_manager::{Cmd, Message, Messaging, WriteMessageError};
+use procession_tests::{Within as _, all_channels, checked, fixture, programs};
 
 #[test]
 fn through_the_manager_and_through_the_handle() {

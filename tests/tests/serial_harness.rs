@@ -108,7 +108,7 @@ fn a_test_that_hangs() {
     let _alone = alone();
     let words = failure(|| {
         checked_for(Duration::from_millis(100), async |_| {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         });
     });
     assert!(words.contains("did not end within 100ms"), "{words}");

@@ -1,6 +1,7 @@
 //! What a child can make the parent hold: never more than the limits allow.
 //!
 //! Serial: it measures the memory of the whole process.
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use futures::StreamExt as _;
 use procession_manager::{Cmd, FrameError, Framing, Messaging, Overflow, ReceiveMessageError};

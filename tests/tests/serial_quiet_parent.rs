@@ -1,11 +1,12 @@
 //! What a parent costs when nothing happens, and what is left when nobody asks.
 //!
 //! Serial: it measures the processor time and counts the children of the whole process.
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use procession_manager::{Cmd, Framing, Logging, Messaging};
+use procession_manager::{Cmd, ExitReport, Framing, Logging, Messaging};
 use procession_tests::{
     Checked, Within as _, alone, checked, ci_factor, eventually, fixture, procfs, programs,
 };
@@ -98,7 +99,7 @@ fn a_thousand_exits_that_nobody_asks_about_leave_no_zombie() {
         assert!(
             infos
                 .iter()
-                .all(|info| info.exit().is_some_and(|report| report.success()))
+                .all(|info| info.exit().is_some_and(ExitReport::success))
         );
     });
 }

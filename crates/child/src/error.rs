@@ -217,8 +217,8 @@ impl From<EncodeError> for SendError {
 
 /// Why there is no message to give.
 ///
-/// After [`LineTooLong`](Self::LineTooLong) and [`Deserialize`](Self::Deserialize) the next message
-/// is read as usual. All others end the input.
+/// After a line that is too long and a value that is none, the next message is read as usual. All
+/// others end the input.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReceiveError {

@@ -214,11 +214,14 @@ impl ProcessManagerHandle {
 
     async fn find<E: From<Missing>>(&self, id: ProcessId) -> Result<ProcessHandle, E> {
         let (reply, answer) = oneshot::channel();
-        let asked = self.sender.send(Command::Find(id, reply)).await;
-        match (asked, answer.await) {
-            (Ok(()), Ok(Some(process))) => Ok(ProcessHandle::new(process, self.clone())),
-            (Ok(()), Ok(None)) => Err(Missing::Process(id).into()),
-            _ => Err(Missing::Manager.into()),
+        // A command that could not be sent comes back with its reply, which would then never come.
+        if self.sender.send(Command::Find(id, reply)).await.is_err() {
+            return Err(Missing::Manager.into());
+        }
+        match answer.await {
+            Ok(Some(process)) => Ok(ProcessHandle::new(process, self.clone())),
+            Ok(None) => Err(Missing::Process(id).into()),
+            Err(_) => Err(Missing::Manager.into()),
         }
     }
 

@@ -21,6 +21,15 @@ use uuid::Uuid;
 const LOCK_FILE: &str = ".procession.lock";
 const MARKER: &str = ".procession";
 
+/// What we make in a run directory: FIFOs, given input, and logs.
+pub(crate) const INPUT: &str = "input";
+pub(crate) const OUTPUT: &str = "output";
+pub(crate) const STDIN: &str = "stdin";
+pub(crate) const STDOUT_LOG: &str = "stdout.log";
+pub(crate) const STDERR_LOG: &str = "stderr.log";
+pub(crate) const MERGED_LOG: &str = "merged.log";
+const NAMES: [&str; 6] = [INPUT, OUTPUT, STDIN, STDOUT_LOG, STDERR_LOG, MERGED_LOG];
+
 /// A manager's own directory; removed with all that is in it when the last owner goes.
 #[derive(Debug)]
 pub(crate) struct ManagerDir {
@@ -144,7 +153,7 @@ impl Spare {
             {
                 let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
                 drop(spare.take());
-                let result = remove(path);
+                let result = remove(path).or_else(|error| remove_ours(path).map_err(|_| error));
                 *spare = File::open("/dev/null").ok();
                 result
             }
@@ -172,6 +181,18 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Removes a directory that holds nothing but what we make in it, without opening it: where even
+/// the spare descriptor is over a limit that was lowered meanwhile.
+fn remove_ours(path: &Path) -> io::Result<()> {
+    for name in NAMES {
+        match fs::remove_file(path.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    fs::remove_dir(path)
 }
 
 /// Makes a directory that is ours alone: it must not be there yet.
@@ -270,6 +291,23 @@ mod tests {
         assert!(!path.exists());
         drop(manager);
         assert_eq!(fs::read_dir(root.path()).expect("there").count(), 0);
+    }
+
+    #[test]
+    fn what_is_ours_goes_without_being_opened_and_nothing_else_does() {
+        let root = tempfile::tempdir().expect("a directory");
+        let dir = root.path().join("run");
+        for (names, gone) in [
+            (&[INPUT, STDERR_LOG][..], true),
+            (&[OUTPUT, "foreign"], false),
+        ] {
+            private_dir(&dir).expect("made");
+            for name in names {
+                create_new(&dir.join(name)).expect("made");
+            }
+            assert_eq!(remove_ours(&dir).is_ok(), gone);
+            assert_eq!(dir.exists(), !gone);
+        }
     }
 
     #[test]

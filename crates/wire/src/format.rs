@@ -13,6 +13,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// How a value is written into a message.
 ///
+/// A value that is nested more than 127 levels deep is not read: an error, and not the end of the
+/// stack.
+///
 /// ```
 /// # #[cfg(feature = "message-pack")] {
 /// use procession_wire::{Encoding, Message, MessageFormat};
@@ -114,10 +117,16 @@ impl MessageFormat {
     }
 }
 
+/// As in `serde_json`. The library's own limit of 1024 overflows the stack of a thread of 2 MiB in a
+/// build that is not optimised.
+#[cfg(feature = "message-pack")]
+const MAX_DEPTH: usize = 128;
+
 /// Reads exactly one value: bytes after it mean that the payload is something else.
 #[cfg(feature = "message-pack")]
 fn from_message_pack<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
     let mut decoder = rmp_serde::Deserializer::from_read_ref(payload);
+    decoder.set_max_depth(MAX_DEPTH);
     let value = T::deserialize(&mut decoder).map_err(|error| error.to_string())?;
     match IgnoredAny::deserialize(&mut decoder) {
         Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),

@@ -103,7 +103,7 @@ fn what_a_child_must_not_inherit_is_complete() {
 
 #[test]
 fn a_limit_beyond_what_a_frame_can_say_is_the_highest() {
-    use procession_wire::MAX_MESSAGE_LIMIT;
+    use procession_wire::{MAX_MESSAGE_LIMIT, frame::check_payload};
 
     let (input, output) = (Channel::Stdio, Channel::None);
     let messaging = MessagingEnvironment::new(Framing::Frames, usize::MAX, input, output);
@@ -111,6 +111,15 @@ fn a_limit_beyond_what_a_frame_can_say_is_the_highest() {
         .with_messaging(messaging)
         .write();
     assert!(written.contains(&("MESSAGE_LIMIT", MAX_MESSAGE_LIMIT.to_string().into())));
+    let (highest, over) = (MAX_MESSAGE_LIMIT, MAX_MESSAGE_LIMIT + 1);
+    assert_eq!(check_payload(highest, usize::MAX), Ok(()));
+    let error = EncodeError::TooLarge {
+        len: over,
+        limit: highest,
+    };
+    assert_eq!(check_payload(over, usize::MAX), Err(error));
+    let prefix = FrameHead::Request { id: 1 }.prefix(highest);
+    assert_eq!(prefix[..5], [0xff, 0xff, 0xfc, 0x07, 0x01]);
     let error = FrameDecoder::new(usize::MAX)
         .parse(b"\xff\xff\xff\xff\0")
         .unwrap_err();
@@ -122,6 +131,25 @@ fn a_limit_beyond_what_a_frame_can_say_is_the_highest() {
             limit: MAX_MESSAGE_LIMIT
         }
     );
+}
+
+#[test]
+fn features_are_sets() {
+    let both = Features::CREDIT | Features::from_bits(0b110);
+    assert_eq!(both.bits(), 0b111);
+    assert!(both.contains(Features::CREDIT));
+    assert!(
+        !both.contains(Features::from_bits(0b1001)),
+        "a part of it is not all of it"
+    );
+    assert!(both.contains(Features::NONE));
+}
+
+#[test]
+fn an_extension_never_passes_for_another_kind() {
+    let head = FrameHead::Extension { kind: 0x12 };
+    assert_eq!(head.kind(), 0x92);
+    assert_eq!(head.prefix(0)[..], *b"\0\0\0\0\x92");
 }
 
 #[test]

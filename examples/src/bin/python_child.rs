@@ -44,7 +44,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .messaging(messaging.framing(Framing::Frames));
         let frames = manager.spawn_with_handle(frames).await?;
         let mut echoes = frames.subscribe_message_stream().await?;
-        for payload in [&b"two\nlines"[..], b"\x00\xff\xfe any bytes", &[7; 300_000]] {
+        let long = vec![b'\n'; 300_000];
+        for payload in [&b"two\nlines"[..], b"\x00\xff\xfe any bytes", &long] {
             frames.send_message(payload).await?;
             let echo = echoes.try_next().await?.ok_or("Python ended early")?;
             assert_eq!(echo.as_bytes(), payload);

@@ -1,26 +1,22 @@
-//! Sends each message back, and ends with its input. With the argument `exit` it ends at the message
-//! `exit N`, with status N.
+//! Sends each message back, on a runtime: the twin of `echo`.
 
 use std::process::ExitCode;
 
+use futures::StreamExt as _;
 use procession_tests::fixture_main;
 
 fn main() -> ExitCode {
     fixture_main(|| {
-        let parent = procession_child::connect()?;
-        let obeys = std::env::args().nth(1).as_deref() == Some("exit");
-        for message in parent.messages() {
-            let message = message?;
-            if obeys && let Some(status) = exit_status(message.as_str().unwrap_or_default()) {
-                parent.finish(status)?;
-                std::process::exit(status);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            let parent = procession_child::tokio::connect().await?;
+            let mut messages = parent.messages();
+            while let Some(message) = messages.next().await {
+                parent.send(message?).await?;
             }
-            parent.feed(message)?;
-        }
-        Ok(())
+            Ok(())
+        })
     })
-}
-
-fn exit_status(text: &str) -> Option<i32> {
-    text.strip_prefix("exit ")?.parse().ok()
 }

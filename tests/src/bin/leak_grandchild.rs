@@ -16,7 +16,7 @@ use procession_tests::fixture_main;
 fn main() -> ExitCode {
     fixture_main(|| {
         if env::args().nth(1).as_deref() == Some("hold") {
-            thread::park_timeout(Duration::from_secs(60));
+            thread::park_timeout(Duration::from_mins(1));
             return Ok(());
         }
         let mut command = Command::new(env::current_exe()?);

@@ -15,7 +15,7 @@ fn main() -> ExitCode {
             .parse()?;
         let mut output = io::stdout().lock();
         output.write_all(b"before\n")?;
-        let part = [b'x'; 64 * 1024];
+        let part = [b'x'; 16 * 1024];
         while left > 0 {
             let now = left.min(part.len());
             output.write_all(&part[..now])?;

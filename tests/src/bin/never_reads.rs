@@ -19,12 +19,11 @@ fn main() -> ExitCode {
             Some(path) => Some(File::open(path)?),
             None => None,
         };
-        match env::var("MESSAGE_FRAMING")?.as_str() {
-            "lines" => output.write_all(b"here\n")?,
-            _ => {
-                output.write_all(&hello_without_features())?;
-                output.write_all(b"\0\0\0\x04\0here")?;
-            }
+        if env::var("MESSAGE_FRAMING")? == "lines" {
+            output.write_all(b"here\n")?;
+        } else {
+            output.write_all(&hello_without_features())?;
+            output.write_all(b"\0\0\0\x04\0here")?;
         }
         loop {
             std::thread::park();

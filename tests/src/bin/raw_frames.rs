@@ -55,7 +55,7 @@ fn input() -> Result<Box<dyn Read>, Box<dyn Error>> {
 }
 
 fn write_zeros(output: &mut File, mut left: usize) -> io::Result<()> {
-    let zeros = [0; 64 * 1024];
+    let zeros = [0; 16 * 1024];
     while left > 0 {
         let now = left.min(zeros.len());
         output.write_all(&zeros[..now])?;

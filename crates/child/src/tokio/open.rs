@@ -83,8 +83,22 @@ fn relayed_output(shared: OwnedFd) -> io::Result<(Sender, Option<JoinHandle<()>>
 }
 
 /// Copies to the end. An error on one side closes the other, which is how we learn of it.
-fn copy(from: &mut impl io::Read, to: &mut impl io::Write) {
-    let _ = io::copy(from, to);
+///
+/// Not by `io::copy`: it splices, and a splice that waits for a socket keeps its pipe locked, so that
+/// even a non-blocking read of that pipe waits with it.
+pub(super) fn copy(from: &mut impl io::Read, to: &mut impl io::Write) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let copied = match from.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(len) => to.write_all(&buffer[..len]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error),
+        };
+        if copied.is_err() {
+            return;
+        }
+    }
 }
 
 fn spawn(

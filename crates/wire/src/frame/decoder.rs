@@ -72,7 +72,7 @@ pub struct ParsedFrame {
     pub head: FrameHead,
     /// Where the frame begins: 0, unless something came before hello and is skipped.
     pub start: usize,
-    /// Where the payload is; empty for a kind that has none.
+    /// Where the payload is: up to `end`, and empty for a kind that has none.
     pub payload: Range<usize>,
     /// How many bytes to consume.
     pub end: usize,
@@ -159,7 +159,6 @@ impl FrameDecoder {
         };
         buffer.advance(frame.payload.start);
         let payload = buffer.split_to(frame.payload.len()).freeze();
-        buffer.advance(frame.end - frame.payload.end);
         Ok(Some(Frame::from_parts(frame.head, payload)))
     }
 

@@ -25,6 +25,8 @@ pub use owned::Frame;
 
 use hello::HELLO_LEN;
 
+use crate::{EncodeError, MAX_MESSAGE_LIMIT};
+
 /// Length of what every frame begins with: length and kind, in bytes.
 pub const HEADER_LEN: usize = 5;
 
@@ -58,6 +60,21 @@ mod kind {
             _ => None,
         }
     }
+}
+
+/// Checks that a payload of this many bytes can be sent in a frame, with a limit in bytes (never
+/// more than [`MAX_MESSAGE_LIMIT`]).
+///
+/// # Errors
+///
+/// [`EncodeError::TooLarge`].
+#[inline]
+pub fn check_payload(len: usize, limit: usize) -> Result<(), EncodeError> {
+    let limit = limit.min(MAX_MESSAGE_LIMIT);
+    if len > limit {
+        return Err(EncodeError::TooLarge { len, limit });
+    }
+    Ok(())
 }
 
 /// Everything of a frame but its payload.
@@ -152,8 +169,8 @@ impl FrameHead {
     ///
     /// # Panics
     ///
-    /// The payload is over [`MAX_MESSAGE_LIMIT`](crate::MAX_MESSAGE_LIMIT) and does not fit a 32-bit
-    /// length. Senders check their limit first.
+    /// The payload is over [`MAX_MESSAGE_LIMIT`] and does not fit a 32-bit
+    /// length. Senders use [`check_payload`] first.
     #[inline]
     pub fn prefix(self, payload_len: usize) -> FramePrefix {
         let mut prefix = FramePrefix {

@@ -2,8 +2,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{FrameHead, Hello};
-use crate::{EncodeError, MAX_MESSAGE_LIMIT};
+use super::{FrameHead, Hello, check_payload};
+use crate::EncodeError;
 
 /// A whole frame. See [`FrameHead`] for what each kind means.
 ///
@@ -108,13 +108,8 @@ impl Frame {
     ///
     /// [`EncodeError::TooLarge`].
     pub fn encode(&self, limit: usize, out: &mut BytesMut) -> Result<(), EncodeError> {
-        let (payload, limit) = (self.payload(), limit.min(MAX_MESSAGE_LIMIT));
-        if payload.len() > limit {
-            return Err(EncodeError::TooLarge {
-                len: payload.len(),
-                limit,
-            });
-        }
+        let payload = self.payload();
+        check_payload(payload.len(), limit)?;
         let prefix = self.head().prefix(payload.len());
         out.reserve(prefix.len() + payload.len());
         out.put_slice(&prefix);

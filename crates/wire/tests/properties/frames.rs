@@ -198,5 +198,16 @@ proptest! {
         if have >= 4 {
             prop_assert_eq!(needed, stream.len() - have);
         }
+        prop_assert_eq!(decoder.needed(&stream), 1, "a whole frame still leads to a read");
+    }
+
+    #[test]
+    fn needed_looks_behind_the_junk(junk in vec(1..=u8::MAX, 0..60), hello in hello()) {
+        let stream = [&junk[..], &encoded(&[hello])[..]].concat();
+        for have in junk.len() + 4..stream.len() {
+            let mut decoder = FrameDecoder::new(LIMIT).expecting_hello(60);
+            prop_assert_eq!(decoder.parse(&stream[..have]), Ok(None));
+            prop_assert_eq!(decoder.needed(&stream[..have]), stream.len() - have);
+        }
     }
 }

@@ -100,3 +100,19 @@ fn what_was_searched_is_not_searched_again() {
         }
     );
 }
+
+#[test]
+fn the_rest_of_a_line_that_is_too_long_is_no_last_line() {
+    let mut decoder = LineDecoder::new(4);
+    assert!(
+        decoder
+            .decode(&mut BytesMut::from("abcdefgh"))
+            .is_some_and(|line| line.is_err())
+    );
+    assert_eq!(decoder.finish(&mut BytesMut::from("ij")), None);
+    assert_eq!(
+        decoder.finish(&mut BytesMut::from("kl")),
+        Some("kl".into()),
+        "a new stream"
+    );
+}

@@ -2,7 +2,7 @@ use std::{io::Write, thread};
 
 use procession_wire::{Frame, FrameError, Framing};
 
-use super::{AT_ONCE, NEVER, connected, frames, lines};
+use super::{AT_ONCE, NEVER, frames, lines};
 use crate::{
     Message, Parent, ReceiveError,
     blocking::endpoint::TICK,
@@ -255,7 +255,7 @@ fn without_input_there_is_one_error() {
 fn a_value_that_is_none_is_one_error_and_the_next_is_read() {
     use crate::MessageFormat::Json;
 
-    let (child, mut parent) = connected(Framing::Lines, NEVER);
+    let (child, mut parent) = lines(NEVER);
     parent.write(b"[1,2]\nnonsense\n[3]\n");
     let receive = || child.receive_as::<Vec<u32>>(&Json);
     assert_eq!(receive().unwrap(), Some(vec![1, 2]));

@@ -4,7 +4,7 @@ use futures::{StreamExt, TryStreamExt};
 use procession_wire::{Frame, FrameError, Framing};
 use tokio::test;
 
-use super::{connected, frames, lines, poll_once};
+use super::{frames, lines, poll_once};
 use crate::{
     Message, ReceiveError,
     test_parent::{LIMIT, channel, encoded, until},
@@ -248,7 +248,7 @@ async fn without_input_there_is_one_error() {
 async fn a_value_that_is_none_is_one_error_and_the_next_is_read() {
     use crate::MessageFormat::Json;
 
-    let (child, mut parent) = connected(Framing::Lines).await;
+    let (child, mut parent) = lines().await;
     parent.write(b"[1,2]\nnonsense\n[3]\n");
     let receive = async || child.receive_as::<Vec<u32>>(&Json).await;
     assert_eq!(receive().await.unwrap(), Some(vec![1, 2]));

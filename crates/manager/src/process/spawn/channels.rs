@@ -19,7 +19,7 @@ use super::ChildEnd;
 use crate::error::SpawnProcessError;
 use crate::file_events::{FileEvents, Opened};
 use crate::model::{Cmd, Output, Stdin, Transport};
-use crate::run_dir::create_new;
+use crate::run_dir::{self, create_new};
 
 /// Which log a stream goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,9 +32,9 @@ pub(crate) enum LogName {
 impl LogName {
     fn file_name(self) -> &'static str {
         match self {
-            Self::Stdout => "stdout.log",
-            Self::Stderr => "stderr.log",
-            Self::Merged => "merged.log",
+            Self::Stdout => run_dir::STDOUT_LOG,
+            Self::Stderr => run_dir::STDERR_LOG,
+            Self::Merged => run_dir::MERGED_LOG,
         }
     }
 }
@@ -97,7 +97,7 @@ pub(super) fn open(
                 ends[0] = Channel::Stdio;
             }
             Some(_) => {
-                let (end, path) = fifo(run_dir.join("input"))?;
+                let (end, path) = fifo(run_dir.join(run_dir::INPUT))?;
                 ours.input = Some(end);
                 ours.input_opened = Some(files.opened(&path));
                 ends[0] = Channel::Pipe(path);
@@ -113,7 +113,7 @@ pub(super) fn open(
                 ends[1] = Channel::Stdio;
             }
             Some(_) => {
-                let (end, path) = fifo(run_dir.join("output"))?;
+                let (end, path) = fifo(run_dir.join(run_dir::OUTPUT))?;
                 ours.output = Some(end);
                 ends[1] = Channel::Pipe(path);
             }
@@ -204,7 +204,7 @@ fn stdin(cmd: &Cmd, run_dir: &Path, program: &str) -> Result<Stdio, SpawnProcess
             )
         }),
         Stdin::Bytes(bytes) => {
-            let path = run_dir.join("stdin");
+            let path = run_dir.join(run_dir::STDIN);
             stdin_of(&path, bytes)
                 .map(Into::into)
                 .map_err(|error| no_file(path, error))
