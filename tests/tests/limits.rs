@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use procession_tests::{checked, fixture, procfs};
+use procession_tests::{checked, fixture, procfs, programs};
 use std::os::unix::fs::PermissionsExt as _;
 
 struct Said {
@@ -49,7 +49,15 @@ fn descriptors_used_up_at_any_point_of_a_spawn() {
         );
         assert!(count("started ") >= 5, "with enough room it works:\n{said}");
         for error in said.lines().filter_map(|line| line.strip_prefix("error ")) {
-            assert!(error.contains("descriptors"), "the limit is named: {error}");
+            assert!(
+                error.contains("RLIMIT_NOFILE"),
+                "the limit is named: {error}"
+            );
+            let program = programs::sh();
+            assert!(
+                error.contains(program.to_str().unwrap()),
+                "and the program: {error}"
+            );
             assert!(error.contains("ulimit -n"), "and how to raise it: {error}");
         }
     });

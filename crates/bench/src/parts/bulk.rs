@@ -17,7 +17,7 @@ use crate::{
 const SIZE: usize = 1024 * 1024;
 const MESSAGES: usize = 512;
 /// For proc-heim, which keeps a place for each piece of the round.
-const HEIM: usize = 128;
+const HEIM: usize = 64;
 /// proc-heim makes a message of what a read brings, and that may be little.
 const LEAST_READ: usize = 512;
 

@@ -46,13 +46,13 @@ pub(super) fn races(scale: Scale) -> Vec<Race> {
         contestants: vec![
             contestant(Ours::NAME, None, None, work(move || ours(count))),
             contestant(
-                "tokio, same files",
+                "tokio with files",
                 None,
                 Some("tokio::process with a run directory, two named pipes and two log files"),
                 work(move || tokio_with_files(count)),
             ),
             contestant(
-                "tokio, bare",
+                "bare tokio",
                 None,
                 Some("tokio::process with nothing around it"),
                 work(move || tokio_bare(count)),

@@ -38,17 +38,17 @@ impl Driver {
     fn read(&mut self, cx: &mut Context<'_>) {
         while let Some(receiver) = &mut self.receiver {
             let mut inbox = lock(&self.endpoint.inbox);
-            if inbox.session.has_backlog() {
-                inbox.session.decode(&mut self.buffer);
-                self.endpoint.pass_on(inbox);
-                continue;
-            }
             if inbox.session.has_ended() {
                 self.receiver = None;
                 return;
             }
             if inbox.session.is_full() {
                 return;
+            }
+            if inbox.session.has_backlog() {
+                inbox.session.decode(&mut self.buffer);
+                self.endpoint.pass_on(inbox);
+                continue;
             }
             let missing = inbox.session.missing(&self.buffer);
             drop(inbox);

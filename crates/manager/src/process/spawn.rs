@@ -70,7 +70,7 @@ impl Launch {
         let run_dir = self
             .dir
             .run_dir(self.id)
-            .map_err(|(path, error)| no_file(path, error))?;
+            .map_err(|(path, error)| no_file("a process", path, error))?;
         let result = self
             .bootstrap(&run_dir)
             .and_then(|cmd| self.start(&cmd, run_dir.path()));

@@ -22,10 +22,10 @@ pub(super) fn refused(program: &str, source: io::Error) -> SpawnProcessError {
 }
 
 /// The run directory, or a file in it, could not be made.
-pub(super) fn no_file(path: PathBuf, source: io::Error) -> SpawnProcessError {
+pub(super) fn no_file(program: &str, path: PathBuf, source: io::Error) -> SpawnProcessError {
     match limit(&source) {
         Some(limit) => SpawnProcessError::ResourceLimit {
-            program: path.display().to_string(),
+            program: program.to_owned(),
             limit,
             source,
         },
@@ -34,10 +34,10 @@ pub(super) fn no_file(path: PathBuf, source: io::Error) -> SpawnProcessError {
 }
 
 /// A named pipe could not be made or opened.
-pub(super) fn no_pipe(path: &Path, source: io::Error) -> SpawnProcessError {
+pub(super) fn no_pipe(program: &str, path: &Path, source: io::Error) -> SpawnProcessError {
     match limit(&source) {
         Some(limit) => SpawnProcessError::ResourceLimit {
-            program: path.display().to_string(),
+            program: program.to_owned(),
             limit,
             source,
         },

@@ -202,6 +202,17 @@ async fn without_credit_no_more_than_a_mebibyte_is_held() {
     writer.join().unwrap();
 }
 
+#[test]
+async fn a_driver_that_holds_enough_lets_others_run() {
+    let (setup, ends, mut parent) = channel(Framing::Lines, LIMIT);
+    // In one read, and as messages more than is held at once.
+    let lines = 60_000;
+    parent.write(&vec![b'\n'; lines]);
+    parent.close_input();
+    let child = Parent::over(setup, ends).await.unwrap();
+    assert_eq!(child.messages().count().await, lines);
+}
+
 #[test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_fed_is_flushed_by_waiting() {
     let (child, mut parent) = frames().await;

@@ -97,7 +97,7 @@ pub(super) fn open(
                 ends[0] = Channel::Stdio;
             }
             Some(_) => {
-                let (end, path) = fifo(run_dir.join(run_dir::INPUT))?;
+                let (end, path) = fifo(&program, run_dir.join(run_dir::INPUT))?;
                 ours.input = Some(end);
                 ours.input_opened = Some(files.opened(&path));
                 ends[0] = Channel::Pipe(path);
@@ -113,7 +113,7 @@ pub(super) fn open(
                 ends[1] = Channel::Stdio;
             }
             Some(_) => {
-                let (end, path) = fifo(run_dir.join(run_dir::OUTPUT))?;
+                let (end, path) = fifo(&program, run_dir.join(run_dir::OUTPUT))?;
                 ours.output = Some(end);
                 ends[1] = Channel::Pipe(path);
             }
@@ -167,8 +167,8 @@ fn our_end(fd: OwnedFd) -> io::Result<OurEnd> {
     Ok(OurEnd { fd, fifo: false })
 }
 
-fn fifo(path: PathBuf) -> Result<(OurEnd, PathBuf), SpawnProcessError> {
-    let failed = |error: rustix::io::Errno| no_pipe(&path, error.into());
+fn fifo(program: &str, path: PathBuf) -> Result<(OurEnd, PathBuf), SpawnProcessError> {
+    let failed = |error: rustix::io::Errno| no_pipe(program, &path, error.into());
     mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).map_err(failed)?;
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let fd = rustix::fs::open(&path, flags, Mode::empty()).map_err(failed)?;
@@ -185,7 +185,7 @@ fn logged(
     let file = match run_dir {
         Some(run_dir) => {
             let path = run_dir.join(name.file_name());
-            let file = create_new(&path).map_err(|error| no_file(path.clone(), error))?;
+            let file = create_new(&path).map_err(|error| no_file(program, path.clone(), error))?;
             Some((path, file))
         }
         None => None,
@@ -207,7 +207,7 @@ fn stdin(cmd: &Cmd, run_dir: &Path, program: &str) -> Result<Stdio, SpawnProcess
             let path = run_dir.join(run_dir::STDIN);
             stdin_of(&path, bytes)
                 .map(Into::into)
-                .map_err(|error| no_file(path, error))
+                .map_err(|error| no_file(program, path, error))
         }
         _ => Ok(Stdio::null()),
     }
