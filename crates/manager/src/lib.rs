@@ -60,8 +60,18 @@ mod run;
 mod run_dir;
 mod stream_ext;
 
+// Not all of `manager`: a module named `serde` would hide the crate from whoever imports all of us.
 #[doc(no_inline)]
-pub use manager::*;
+pub use manager::{
+    DEFAULT_OUTPUT_LIMIT, ExitCause, ExitReport, GetLogsError, GetProcessInfoError,
+    INPUT_PIPE_ENV_NAME, KillProcessError, LogsQuery, ManagerError, Message, MessageSink,
+    MessageStream, MessageStreamExt, OUTPUT_PIPE_ENV_NAME, OutputState, PROCESS_DATA_DIR_ENV_NAME,
+    ProcessHandle, ProcessId, ProcessInfo, ProcessManager, ProcessManagerBuilder,
+    ProcessManagerHandle, ProcessState, ReadMessageError, ReceiveDeserializedMessageError,
+    ReceiveMessageError, RemoveProcessError, ResourceUsage, ResultStreamExt, Run, RunError,
+    RunOutput, ScopedProcessHandle, SpawnProcessError, TryMessageStreamExt, WaitError,
+    WriteMessageError,
+};
 #[doc(no_inline)]
 pub use model::Runnable;
 #[doc(no_inline)]

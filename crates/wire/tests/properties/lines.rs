@@ -110,9 +110,27 @@ fn the_rest_of_a_line_that_is_too_long_is_no_last_line() {
             .is_some_and(|line| line.is_err())
     );
     assert_eq!(decoder.finish(&mut BytesMut::from("ij")), None);
+}
+
+#[test]
+fn a_decoder_may_be_used_again_after_the_end() {
+    let mut decoder = LineDecoder::new(4);
+    let mut buffer = BytesMut::from("ab");
+    assert_eq!(decoder.decode(&mut buffer), None);
+    assert_eq!(decoder.finish(&mut buffer), Some("ab".into()));
     assert_eq!(
-        decoder.finish(&mut BytesMut::from("kl")),
-        Some("kl".into()),
-        "a new stream"
+        decoder.decode(&mut BytesMut::from("\n")),
+        Some(Ok("".into()))
+    );
+
+    assert!(
+        decoder
+            .decode(&mut BytesMut::from("abcdefgh"))
+            .is_some_and(|line| line.is_err())
+    );
+    assert_eq!(decoder.finish(&mut BytesMut::new()), None);
+    assert_eq!(
+        decoder.decode(&mut BytesMut::from("ab\n")),
+        Some(Ok("ab".into()))
     );
 }
