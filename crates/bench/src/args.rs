@@ -28,7 +28,7 @@ impl Scale {
     /// Rounds in a race.
     pub(crate) fn rounds(self) -> usize {
         match self {
-            Self::Full => 9,
+            Self::Full => 7,
             Self::Quick => 3,
         }
     }

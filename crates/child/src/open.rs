@@ -167,6 +167,12 @@ fn open_pipe(path: &Path, access: OFlags, variable: &'static str) -> Result<End,
     let flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let fd = rustix::fs::open(path, flags, Mode::empty())
         .map_err(|errno| failed("open", errno.into()))?;
+    if access == OFlags::RDONLY {
+        // Poll reports the end of input only where there has been a writer since our open. If there
+        // is none, this is one; then the end is seen. If there is one, this changes nothing.
+        let writer = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        drop(rustix::fs::open(path, writer, Mode::empty()));
+    }
     fcntl_getfl(&fd)
         .and_then(|flags| fcntl_setfl(&fd, flags - OFlags::NONBLOCK))
         .map_err(|errno| failed("make a blocking end of", errno.into()))?;

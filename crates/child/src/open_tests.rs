@@ -5,6 +5,7 @@ use procession_wire::{
     env::{MESSAGE_FRAMING, MESSAGE_LIMIT},
 };
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::{FileType, mknodat},
     io::{FdFlags, fcntl_getfd},
 };
@@ -221,6 +222,9 @@ fn without_a_parent_nobody_waits() {
 
     let output = pipes.hold("output");
     let (setup, ends) = open_with(&pipes.environment()).unwrap();
+    let input = &ends.input.as_ref().unwrap().fd;
+    let mut polled = [PollFd::new(input, PollFlags::IN)];
+    assert_eq!(poll(&mut polled, Some(&Timespec::default())), Ok(1));
     let child = Parent::over(setup, ends).unwrap();
     assert!(child.receive().unwrap().is_none(), "the input has ended");
     drop(output);

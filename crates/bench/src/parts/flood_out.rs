@@ -15,10 +15,10 @@ use crate::{
 
 const SIZE: usize = 64;
 /// How many, for each style: a round is to take about a quarter of a second, or less.
-const FED: usize = 1_000_000;
+const FED: usize = 500_000;
 const ONE_BY_ONE: usize = 100_000;
 /// For proc-heim, which takes longer than that for each.
-const HEIM: usize = 40_000;
+const HEIM: usize = 25_000;
 
 /// How the messages are handed over.
 #[derive(Debug, Clone, Copy)]

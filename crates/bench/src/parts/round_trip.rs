@@ -15,7 +15,7 @@ use crate::{
 };
 
 const SIZE: usize = 64;
-const ROUND_TRIPS: usize = 20_000;
+const ROUND_TRIPS: usize = 12_000;
 
 pub(super) fn races(scale: Scale) -> Vec<Race> {
     let settings = [

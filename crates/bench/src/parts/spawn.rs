@@ -26,7 +26,7 @@ use crate::{
 };
 
 const PROGRAM: &str = "/bin/true";
-const PROCESSES: usize = 150;
+const PROCESSES: usize = 100;
 /// How often proc-heim is to look whether a process has ended: the shortest that tokio's timer does.
 const HEIM_INTERVAL: Duration = Duration::from_millis(1);
 

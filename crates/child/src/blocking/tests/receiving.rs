@@ -58,13 +58,17 @@ fn the_role_goes_to_and_fro_and_nothing_is_lost() {
 fn while_the_program_waits_the_watcher_is_parked_for_good() {
     let (child, mut parent) = frames(TICK);
     let waiting = child.clone();
-    let receiver = thread::spawn(move || [(); 2].map(|()| waiting.receive().unwrap().unwrap()));
-    // The watcher may have been first. It hands over with this.
-    parent.message(b"whoever reads");
-    until(|| child.watcher_is_parked());
+    let receiver = thread::spawn(move || while waiting.receive().unwrap().unwrap() != "last" {});
+    until(|| {
+        if child.is_awaited() {
+            // The watcher was first. It hands over when it has read this.
+            parent.message(b"not the last");
+        }
+        child.watcher_is_parked()
+    });
     let reads = child.watcher_reads();
-    parent.message(b"wake up");
-    assert_eq!(receiver.join().unwrap(), ["whoever reads", "wake up"]);
+    parent.message(b"last");
+    receiver.join().unwrap();
     assert_eq!(child.watcher_reads(), reads, "the program read it itself");
     // The program is away now, and the watcher reads.
     parent.send(&Frame::Ping(1));
