@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
-use procession_wire::buffer::{MAX_READ_BUFFER, next_read};
+use procession_wire::buffer::{MAX_READ_BUFFER, next_read, reserve_for_read};
 
 /// Less room than this is not worth a read.
 const LEAST_ROOM: usize = 8 * 1024;
@@ -46,7 +46,7 @@ impl InputBuffer {
         if self.bytes.len() - self.filled < missing.clamp(LEAST_ROOM, wanted) {
             if self.bytes.capacity() - self.filled < wanted {
                 self.bytes.truncate(self.filled);
-                self.bytes.reserve(wanted);
+                reserve_for_read(&mut self.bytes, wanted);
             }
             self.bytes.resize(self.filled + wanted, 0);
             self.grown |= self.bytes.len() > KEPT;

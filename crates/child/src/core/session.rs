@@ -361,8 +361,11 @@ impl Session {
     }
 
     fn fail(&mut self, error: ReceiveError) {
-        self.held += cost(0);
-        self.arrived.push_back(Err(error));
+        // Who was told to stop has been told the end.
+        if self.state != State::Stopping {
+            self.held += cost(0);
+            self.arrived.push_back(Err(error));
+        }
         self.state = State::Ended;
     }
 }

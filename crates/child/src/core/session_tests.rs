@@ -284,6 +284,17 @@ fn lost_framing_is_one_error_after_what_came_before_it() {
 }
 
 #[test]
+fn after_a_stop_there_are_no_errors() {
+    let mut session = frames();
+    let mut input = InputBuffer::default();
+    let mut bytes = encoded(&[Frame::Message("x".into()), Frame::Stop]);
+    bytes.extend_from_slice(b"\0\0\0\0\x7f");
+    feed(&mut session, &mut input, &bytes, 100);
+    assert!(session.has_ended());
+    assert_eq!(taken(&mut session), ["x"]);
+}
+
+#[test]
 fn an_end_inside_a_frame_is_an_error() {
     let mut session = frames();
     let mut input = InputBuffer::default();
@@ -302,12 +313,9 @@ fn an_end_inside_a_frame_is_an_error() {
 fn nothing_comes_after_close() {
     let mut session = frames();
     let mut input = InputBuffer::default();
-    feed(
-        &mut session,
-        &mut input,
-        &encoded(&[Frame::Message("x".into())]),
-        7,
-    );
+    let mut bytes = encoded(&[Frame::Message("x".into())]);
+    bytes.extend_from_slice(b"\0\0\0\x05\0half");
+    feed(&mut session, &mut input, &bytes, 7);
     session.close();
     session.arrive(&mut input, Ok(0));
     assert!(matches!(session.next(), Poll::Ready(None)));

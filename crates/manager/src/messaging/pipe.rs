@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
+use procession_wire::buffer::reserve_for_read;
 use rustix::fs::{Mode, OFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -67,7 +68,7 @@ impl ReadEnd for ReadPipe {
     ) -> Poll<io::Result<usize>> {
         loop {
             let mut guard = ready!(self.fd.poll_read_ready(cx))?;
-            buffer.reserve(room);
+            reserve_for_read(buffer, room);
             let spare = buffer.capacity() - buffer.len();
             match os::read(self.fd.get_ref(), buffer) {
                 Ok(count) => {

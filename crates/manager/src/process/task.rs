@@ -300,6 +300,8 @@ impl Task {
         let Some(run_dir) = self.child.take().and_then(|mut child| child.take_run_dir()) else {
             return;
         };
+        // From here on handles see that it is gone, before anybody is told that it was removed.
+        self.requests.close();
         let path = run_dir.path().to_owned();
         let removed = self.context.pool.run(move || run_dir.remove()).await;
         self.forget().await;
