@@ -52,13 +52,33 @@ fn main() {
         #[cfg(feature = "tokio")]
         ("async_without_pipes", async_without_pipes),
     ];
-    let wanted: Vec<String> = env::args()
-        .skip(1)
-        .filter(|arg| !arg.starts_with('-'))
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let asks = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    if asks("--list") {
+        // What cargo-nextest asks, and that none is to be ignored.
+        for (name, _) in tests.iter().filter(|_| !asks("--ignored")) {
+            println!("{name}: test");
+        }
+        return;
+    }
+    let wanted: Vec<&str> = arguments
+        .iter()
+        .map(String::as_str)
+        .filter(|argument| !argument.starts_with('-'))
         .collect();
+    let is_wanted = |name: &str| {
+        wanted.is_empty()
+            || wanted.iter().any(|part| {
+                if asks("--exact") {
+                    name == *part
+                } else {
+                    name.contains(part)
+                }
+            })
+    };
     let mut ran = 0;
     for (name, test) in tests {
-        if wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())) {
+        if is_wanted(name) {
             test();
             println!("test {name} ... ok");
             ran += 1;

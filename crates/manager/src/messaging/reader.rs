@@ -14,7 +14,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use procession_wire::buffer::{READ_BUFFER, next_read};
+use procession_wire::buffer::{MAX_READ_BUFFER, READ_BUFFER, next_read};
 use procession_wire::credit::REQUEST_LANE;
 use procession_wire::{
     Features, FrameDecoder, FrameError, FrameHead, LineDecoder, LineStep, ReceiveWindow,
@@ -48,6 +48,9 @@ pub(crate) struct Reader<R, W> {
     requests: ReceiveWindow,
     buffer: BytesMut,
     room: usize,
+    /// The longest frame so far, up to what one read may be given room for: a child that has sent
+    /// long messages is believed when it announces another, and the buffer need not grow in steps.
+    believed: usize,
     /// From the exit on: bytes that may still be taken past full buffers.
     overdraft: Option<usize>,
 }
@@ -73,6 +76,7 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
             requests: ReceiveWindow::new(REQUEST_WINDOW),
             buffer: BytesMut::new(),
             room: SMALL_READ,
+            believed: 0,
             overdraft: None,
         }
     }
@@ -128,7 +132,8 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
                 Decoder::Lines { .. } => self.buffer.len(),
                 Decoder::Frames(frames) => frames.needed(&self.buffer),
             };
-            self.room = next_read(self.buffer.len(), missing);
+            let believed = missing.min(self.believed);
+            self.room = next_read(self.buffer.len(), missing).max(believed);
         }
     }
 
@@ -186,6 +191,7 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
                         self.control(frame.head, frame.payload.len());
                     }
                     at += frame.end;
+                    self.believed = self.believed.max(frame.end.min(MAX_READ_BUFFER));
                 }
                 Ok(None) => break None,
                 Err(error) => break Some(error),

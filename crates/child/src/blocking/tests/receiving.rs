@@ -56,12 +56,15 @@ fn the_role_goes_to_and_fro_and_nothing_is_lost() {
 
 #[test]
 fn while_the_program_waits_the_watcher_is_parked_for_good() {
-    let (child, mut parent) = frames(TICK);
+    let (child, mut parent) = frames(10 * TICK);
+    // The watcher reads first, since nobody else does.
+    parent.send(&Frame::Ping(0));
+    assert_eq!(parent.next(), Some(Frame::Pong(0)));
     let waiting = child.clone();
     let receiver = thread::spawn(move || while waiting.receive().unwrap().unwrap() != "last" {});
     until(|| {
         if child.is_awaited() {
-            // The watcher was first. It hands over when it has read this.
+            // It hands over when it has read this.
             parent.message(b"not the last");
         }
         child.watcher_is_parked()
