@@ -139,16 +139,16 @@ fn a_process_with_one_direction_only() {
             (Messaging::standard_io(), "exec sleep 1000"),
             (Messaging::named_pipes(), "exec sleep 1000"),
         ] {
-            let sleep = || Cmd::new(programs::sh()).args(["-c", script]);
+            let sleeper = || Cmd::new(programs::sh()).args(["-c", script]);
             let out_only = test
-                .spawn(sleep().messaging(all.clone().output_only()))
+                .spawn(sleeper().messaging(all.clone().output_only()))
                 .await;
             let error = out_only.send_message("x").await.expect_err("no input");
             assert!(
                 matches!(error, WriteMessageError::MessageWriterNotFound(_)),
                 "{error:?}"
             );
-            let in_only = test.spawn(sleep().messaging(all.input_only())).await;
+            let in_only = test.spawn(sleeper().messaging(all.input_only())).await;
             let error = in_only
                 .subscribe_message_stream()
                 .await

@@ -53,7 +53,7 @@ use crate::{
 };
 
 /// For how long the program may be away before the watcher reads.
-pub(super) const TICK: Duration = Duration::from_millis(2);
+pub(super) const TICK: Duration = Duration::from_millis(8);
 
 /// The watcher decodes and writes small frames: it needs little.
 const WATCHER_STACK: usize = 256 * 1024;

@@ -6,6 +6,7 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
@@ -42,10 +43,26 @@ pub(crate) trait WriteEnd: Send + Sync + 'static {
     fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
 }
 
+/// A read or write of more than this is of long messages.
+const LONG: usize = 64 * 1024;
+/// What a pipe is made to hold that carries long messages, in bytes: each time that it is full, or
+/// empty, the two processes change over, and that costs more than the copying.
+const LONG_PIPE: usize = 256 * 1024;
+
+/// Makes a pipe hold more. Best effort: an unprivileged user has a limit over all of its pipes
+/// (`/proc/sys/fs/pipe-user-pages-soft`, `pipe(7)`), and past that the pipe stays as it is.
+fn widen(fd: &OwnedFd) {
+    let has = rustix::pipe::fcntl_getpipe_size(fd).unwrap_or(LONG_PIPE);
+    if has < LONG_PIPE {
+        let _ = rustix::pipe::fcntl_setpipe_size(fd, LONG_PIPE);
+    }
+}
+
 /// The reading end of a pipe or FIFO.
 #[derive(Debug)]
 pub(crate) struct ReadPipe {
     fd: AsyncFd<OwnedFd>,
+    widened: bool,
     /// A FIFO is held open for reading and writing, so that the child's open never waits and the
     /// end does not show before the child has opened it.
     fifo: bool,
@@ -55,7 +72,11 @@ impl ReadPipe {
     /// `fd` must be non-blocking.
     pub(crate) fn new(fd: OwnedFd, fifo: bool) -> io::Result<Self> {
         let fd = os::watch(fd, Interest::READABLE).map_err(|(_, error)| error)?;
-        Ok(Self { fd, fifo })
+        Ok(Self {
+            fd,
+            widened: false,
+            fifo,
+        })
     }
 }
 
@@ -68,6 +89,10 @@ impl ReadEnd for ReadPipe {
     ) -> Poll<io::Result<usize>> {
         loop {
             let mut guard = ready!(self.fd.poll_read_ready(cx))?;
+            if room > LONG && !self.widened {
+                self.widened = true;
+                widen(self.fd.get_ref());
+            }
             reserve_for_read(buffer, room);
             let spare = buffer.capacity() - buffer.len();
             match os::read(self.fd.get_ref(), buffer) {
@@ -108,18 +133,27 @@ impl ReadEnd for ReadPipe {
 #[derive(Debug)]
 pub(crate) struct WritePipe {
     fd: AsyncFd<OwnedFd>,
+    widened: AtomicBool,
 }
 
 impl WritePipe {
     /// `fd` must be non-blocking.
     pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
         let fd = os::watch(fd, Interest::WRITABLE).map_err(|(_, error)| error)?;
-        Ok(Self { fd })
+        Ok(Self {
+            fd,
+            widened: AtomicBool::new(false),
+        })
     }
 }
 
 impl WriteEnd for WritePipe {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if slices.iter().map(|slice| slice.len()).sum::<usize>() > LONG
+            && !self.widened.swap(true, Ordering::Relaxed)
+        {
+            widen(self.fd.get_ref());
+        }
         loop {
             let written = match slices {
                 [only] => rustix::io::write(self.fd.get_ref(), only),

@@ -17,7 +17,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -366,6 +366,3 @@ impl Drop for Child {
         });
     }
 }
-
-/// What a child is given on one of its standard streams.
-type ChildEnd = Stdio;

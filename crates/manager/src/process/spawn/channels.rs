@@ -15,7 +15,6 @@ use procession_wire::{Channel, ChildEnvironment, MessagingEnvironment};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 
 use super::super::spawn_error::{because, no_file, no_pipe, refused};
-use super::ChildEnd;
 use crate::error::SpawnProcessError;
 use crate::file_events::{FileEvents, Opened};
 use crate::model::{Cmd, Output, Stdin, Transport};
@@ -67,7 +66,7 @@ pub(crate) struct OurEnd {
 pub(super) struct Channels {
     pub(super) ours: OurEnds,
     /// The child's stdin, stdout and stderr.
-    pub(super) child: [ChildEnd; 3],
+    pub(super) child: [Stdio; 3],
     pub(super) environment: ChildEnvironment,
 }
 
