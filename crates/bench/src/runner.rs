@@ -19,6 +19,8 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) struct Race {
     /// The part it belongs to, such as `round trip`.
     pub(crate) part: &'static str,
+    /// How many times the usual number of rounds it takes.
+    pub(crate) more_rounds: usize,
     /// What sets it apart from the part's other races.
     pub(crate) setting: &'static str,
     /// What is compared.
@@ -130,7 +132,7 @@ pub(crate) fn run(races: Vec<Race>, scale: Scale) -> Vec<Outcome> {
         .into_iter()
         .map(|race| {
             progress.race(&race);
-            let results = run_race(&race, scale.rounds(), &mut progress);
+            let results = run_race(&race, race.more_rounds * scale.rounds(), &mut progress);
             Outcome { race, results }
         })
         .collect()

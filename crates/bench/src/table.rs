@@ -37,7 +37,10 @@ pub(crate) fn list(races: &[Race]) -> ExitCode {
 /// Says where the figures come from.
 pub(crate) fn machine(description: &str, scale: Scale) {
     println!("{description}");
-    println!("medians of {} interleaved rounds", scale.rounds());
+    println!(
+        "medians of {} interleaved rounds, more for the round trip",
+        scale.rounds()
+    );
     if cfg!(debug_assertions) {
         println!("a debug build: its ratios say little, use --release");
     }

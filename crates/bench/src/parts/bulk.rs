@@ -28,6 +28,7 @@ pub(super) fn races(scale: Scale) -> Vec<Race> {
     vec![
         Race {
             part: "bulk",
+            more_rounds: 1,
             setting: "1 MiB in, named pipes",
             measure: Measure::Bandwidth,
             cores: Cores::All,
@@ -39,6 +40,7 @@ pub(super) fn races(scale: Scale) -> Vec<Race> {
         },
         Race {
             part: "bulk",
+            more_rounds: 1,
             setting: "1 MiB out, named pipes",
             measure: Measure::Bandwidth,
             cores: Cores::All,

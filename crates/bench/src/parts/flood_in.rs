@@ -21,6 +21,7 @@ pub(super) fn races(scale: Scale) -> Vec<Race> {
     let count = scale.work(MESSAGES);
     vec![Race {
         part: "flood in",
+        more_rounds: 1,
         setting: "named pipes",
         measure: Measure::Rate,
         cores: Cores::All,

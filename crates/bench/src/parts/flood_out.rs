@@ -35,6 +35,7 @@ pub(super) fn races(scale: Scale) -> Vec<Race> {
         let (count, heim) = (scale.work(count), scale.work(HEIM));
         Race {
             part: "flood out",
+            more_rounds: 1,
             setting,
             measure: Measure::Rate,
             cores: Cores::All,

@@ -15,7 +15,9 @@ use crate::{
 };
 
 const SIZE: usize = 64;
-const ROUND_TRIPS: usize = 12_000;
+const ROUND_TRIPS: usize = 4_000;
+/// The differences are of a few percent: many short rounds tell them better than few long ones.
+const MORE_ROUNDS: usize = 3;
 
 pub(super) fn races(scale: Scale) -> Vec<Race> {
     let settings = [
@@ -32,6 +34,7 @@ pub(super) fn races(scale: Scale) -> Vec<Race> {
             let to_raw = (cores == Cores::One).then_some(Bound::AtMost(1.3));
             Race {
                 part: "round trip",
+                more_rounds: MORE_ROUNDS,
                 setting,
                 measure: Measure::Time,
                 cores,

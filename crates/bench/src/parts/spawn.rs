@@ -40,6 +40,7 @@ pub(super) fn races(scale: Scale) -> Vec<Race> {
     };
     vec![Race {
         part: "spawn",
+        more_rounds: 1,
         setting: "one at a time",
         measure: Measure::Time,
         cores: Cores::All,

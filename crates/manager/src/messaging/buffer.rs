@@ -19,11 +19,55 @@ use crate::model::Overflow;
 #[derive(Debug)]
 pub(crate) struct Batch {
     chunk: Bytes,
-    payloads: Vec<Range<u32>>,
+    payloads: Positions,
+}
+
+/// Where the payloads of a batch are. The first has a place of its own: most reads bring one
+/// message, and then nothing is allocated for it.
+#[derive(Debug, Default)]
+pub(crate) struct Positions {
+    first: Option<Range<u32>>,
+    more: Vec<Range<u32>>,
+}
+
+impl Positions {
+    pub(crate) fn push(&mut self, position: Range<u32>) {
+        if self.first.is_none() {
+            self.first = Some(position);
+        } else {
+            self.more.push(position);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.more.len()
+    }
+
+    fn get(&self, index: usize) -> Range<u32> {
+        let found = match index.checked_sub(1) {
+            None => self.first.as_ref(),
+            Some(index) => self.more.get(index),
+        };
+        found.cloned().unwrap_or_default()
+    }
+}
+
+impl FromIterator<Range<u32>> for Positions {
+    fn from_iter<I: IntoIterator<Item = Range<u32>>>(positions: I) -> Self {
+        let mut all = Self::default();
+        positions
+            .into_iter()
+            .for_each(|position| all.push(position));
+        all
+    }
 }
 
 impl Batch {
-    pub(crate) fn new(chunk: Bytes, payloads: Vec<Range<u32>>) -> Self {
+    pub(crate) fn new(chunk: Bytes, payloads: Positions) -> Self {
         Self { chunk, payloads }
     }
 
@@ -32,12 +76,12 @@ impl Batch {
     }
 
     fn message(&self, index: usize) -> Message {
-        let Range { start, end } = self.payloads[index];
+        let Range { start, end } = self.payloads.get(index);
         Message::from(self.chunk.slice(start as usize..end as usize))
     }
 
     pub(crate) fn payload_len(&self, index: usize) -> usize {
-        self.payloads[index].len()
+        self.payloads.get(index).len()
     }
 
     /// What a message costs in credit, and counts in a buffer.

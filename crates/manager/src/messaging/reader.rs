@@ -20,7 +20,7 @@ use procession_wire::{
     Features, FrameDecoder, FrameError, FrameHead, LineDecoder, LineStep, ReceiveWindow,
 };
 
-use super::buffer::Batch;
+use super::buffer::{Batch, Positions};
 use super::hub::{Granter, Hub};
 use super::outbox::{Closed, Outbox};
 use super::pipe::{ReadEnd, WriteEnd};
@@ -146,7 +146,7 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
 
     async fn decode_lines(&mut self) -> Result<(), Stop> {
         loop {
-            let mut payloads = Vec::new();
+            let mut payloads = Positions::default();
             let mut at = 0;
             let Decoder::Lines { lines, limit } = &mut self.decoder else {
                 return Ok(());
@@ -176,7 +176,7 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
     }
 
     async fn decode_frames(&mut self) -> Result<(), Stop> {
-        let mut payloads = Vec::new();
+        let mut payloads = Positions::default();
         let mut at = 0;
         let lost = loop {
             let Decoder::Frames(frames) = &mut self.decoder else {
@@ -202,11 +202,7 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
     }
 
     /// Takes `consumed` bytes off the buffer and hands the messages in them on.
-    async fn deliver(
-        &mut self,
-        consumed: usize,
-        payloads: Vec<std::ops::Range<u32>>,
-    ) -> Result<(), Stop> {
+    async fn deliver(&mut self, consumed: usize, payloads: Positions) -> Result<(), Stop> {
         let chunk = self.buffer.split_to(consumed).freeze();
         if payloads.is_empty() {
             return Ok(());
@@ -216,6 +212,11 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
         while from < batch.len() {
             if self.source.exit().is_set() {
                 return self.overdraw(&batch, from);
+            }
+            let taken = self.hub.offer(&batch, from, false);
+            if taken > 0 {
+                from += taken;
+                continue;
             }
             let exit = Arc::clone(self.source.exit());
             tokio::select! {

@@ -10,7 +10,7 @@ fn batch(numbers: Range<u32>) -> Arc<Batch> {
         chunk.extend(number.to_be_bytes());
         payloads.push(start..start + 4);
     }
-    Arc::new(Batch::new(chunk.into(), payloads))
+    Arc::new(Batch::new(chunk.into(), payloads.into_iter().collect()))
 }
 
 fn buffer(messages: usize, overflow: Overflow) -> Buffer {
