@@ -1,6 +1,7 @@
 //! A manager for one test, and what must be gone after it.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -59,7 +60,7 @@ impl Checked {
 
     /// The run directories that there are now.
     pub fn run_directories(&self) -> Vec<PathBuf> {
-        run_directories(&self.places.working)
+        run_directories(&self.places.working).expect("the working directory can be read")
     }
 }
 
@@ -141,7 +142,7 @@ fn check_gone(working: &Path) {
             .collect();
         Err(format!("still there: {lines:?}"))
     });
-    let directories = directories_in(working);
+    let directories = directories_in(working).expect("the working directory can be read");
     assert!(
         directories.is_empty(),
         "left in the working directory: {directories:?}"
@@ -172,20 +173,23 @@ fn check_no_zombie() {
     });
 }
 
-fn run_directories(working: &Path) -> Vec<PathBuf> {
-    directories_in(working)
-        .iter()
-        .flat_map(|manager| directories_in(manager))
-        .collect()
+/// The run directories of all managers that use this working directory.
+///
+/// # Errors
+/// When a directory cannot be read. One that goes away meanwhile is none.
+pub fn run_directories(working: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for manager in directories_in(working)? {
+        found.extend(directories_in(&manager)?);
+    }
+    Ok(found)
 }
 
-fn directories_in(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(directory) else {
-        return Vec::new();
+fn directories_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
     };
-    entries
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .collect()
+    let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
+    Ok(paths.filter(|path| path.is_dir()).collect())
 }

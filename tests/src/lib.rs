@@ -34,7 +34,7 @@ mod unprivileged;
 
 pub use bound::{Within, ci_factor, eventually, eventually_blocking};
 pub use channels::all_channels;
-pub use checked::{Checked, checked, checked_for};
+pub use checked::{Checked, checked, checked_for, run_directories};
 pub use serial::alone;
 pub use tally::Tally;
 pub use unprivileged::become_nobody;

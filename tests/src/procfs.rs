@@ -57,14 +57,19 @@ pub fn pids() -> Vec<u32> {
         .collect()
 }
 
-/// The children of this process, zombies included.
+/// The children of this process, zombies included, but for the guards of living managers.
 pub fn children() -> Vec<Stat> {
     let own = std::process::id();
     pids()
         .into_iter()
         .filter_map(Stat::of)
-        .filter(|stat| stat.parent == own)
+        .filter(|stat| stat.parent == own && !is_guard(stat.pid))
         .collect()
+}
+
+/// Whether this is the guard of a manager, by its command line; a zombie has none.
+pub fn is_guard(pid: u32) -> bool {
+    command_line(pid).contains(" procession-guard ")
 }
 
 /// The children of this process that nobody has reaped.

@@ -116,6 +116,14 @@ fn a_program_that_is_not_on_the_childs_path() {
     checked(async |test| {
         let (program, reason) = not_spawned(test, full("true").env("PATH", test.scratch())).await;
         assert_eq!((program.as_str(), reason), ("true", ErrorKind::NotFound));
+        fs::write(test.scratch().join("no-rights"), "#!/bin/sh\n").unwrap();
+        let cmd = full("no-rights").env("PATH", test.scratch());
+        let (program, reason) = not_spawned(test, cmd).await;
+        assert_eq!(
+            (program.as_str(), reason),
+            ("no-rights", ErrorKind::PermissionDenied),
+            "it is there, so the reason is not that it is missing"
+        );
         let there = test.scratch().join("only-there");
         std::os::unix::fs::symlink("/bin/true", &there).unwrap();
         let found = test

@@ -14,8 +14,9 @@ struct Said {
 fn helper(program: &str, test: &procession_tests::Checked) -> Said {
     let directory = test.scratch().join("helper");
     std::fs::create_dir(&directory).unwrap();
-    // A helper that gives up its rights must still be able to use it.
-    std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).unwrap();
+    // A helper that gives up its rights must still be able to use it. Without the sticky bit the manager
+    // would refuse it.
+    std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o1777)).unwrap();
     for above in directory.ancestors().skip(1).take(2) {
         std::fs::set_permissions(above, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -68,6 +69,7 @@ fn processes_used_up() {
     checked(async |test| {
         let said = helper(fixture!("parent_short_of_processes"), test).output;
         assert!(said.contains("processes"), "the limit is named: {said}");
+        assert!(said.contains("/bin/sh"), "and the program: {said}");
         assert!(said.contains("ulimit -u"), "and how to raise it: {said}");
     });
 }

@@ -53,6 +53,9 @@ fn information_of_a_running_and_of_an_ended_process() {
         assert!(report.run_time() > Duration::ZERO);
         assert!(report.usage().is_some());
 
+        // `wait` does not wait for the hunt of what was left behind, and a stop of what has ended does.
+        let whole = child.stop().within("the hunt").await.unwrap();
+        assert_eq!(whole.hunted(), Some(0));
         let info = child.get_process_info().await.unwrap();
         assert_eq!(info.state(), ProcessState::Finished);
         assert!(!info.is_running());

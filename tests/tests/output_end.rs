@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use procession_manager::{
-    Cmd, ExitCause, Framing, Logging, LogsQuery, Messaging, OutputState, ProcessManager,
+    Cmd, ExitCause, Framing, Leftovers, Logging, LogsQuery, Messaging, OutputState, ProcessManager,
 };
 use procession_tests::{Within as _, checked, ci_factor, eventually, fixture, procfs, programs};
 use rustix::process::{Pid, Signal, kill_process};
@@ -72,7 +72,7 @@ fn a_fast_exit_cuts_no_log_off() {
 #[test]
 fn a_grandchild_that_holds_the_messages_open_does_not_hang_the_end() {
     checked(async |test| {
-        let child = Cmd::new(fixture!("leak_grandchild"));
+        let child = Cmd::new(fixture!("leak_grandchild")).leftovers(Leftovers::Leave);
         let child = test
             .spawn(child.messaging(Messaging::standard_io().output_only()))
             .await;
@@ -109,7 +109,7 @@ fn a_grandchild_that_holds_the_messages_open_does_not_hang_the_end() {
 fn a_grandchild_that_holds_the_log_open_does_not_hang_the_end() {
     checked(async |test| {
         for logging in [Logging::stdout(), Logging::stderr(), Logging::merged()] {
-            let child = Cmd::new(fixture!("leak_grandchild"));
+            let child = Cmd::new(fixture!("leak_grandchild")).leftovers(Leftovers::Leave);
             let child = test.spawn(child.logging(logging)).await;
             let report = child.wait().within("the end").await.unwrap();
             assert_eq!(report.output(), OutputState::Cut);
@@ -125,7 +125,9 @@ fn a_grandchild_that_holds_the_log_open_does_not_hang_the_end() {
 #[test]
 fn a_grandchild_that_holds_the_output_of_a_run_open_does_not_hang_it() {
     checked(async |test| {
-        let run = test.manager().run(Cmd::new(fixture!("leak_grandchild")));
+        let run = test
+            .manager()
+            .run(Cmd::new(fixture!("leak_grandchild")).leftovers(Leftovers::Leave));
         let output = run.within("the run").await.unwrap();
         assert_eq!(output.report().output(), OutputState::Cut);
         let pid = String::from_utf8_lossy(output.stdout())
@@ -148,7 +150,9 @@ fn a_grandchild_that_never_stops_writing_is_cut_at_the_bound() {
             .unwrap();
         // A background job of an interactive-mode shell leads a group of its own.
         let script = "set -m; (while :; do echo x; done) & echo $! >&2";
-        let child = Cmd::new(programs::bash()).args(["-c", script]);
+        let child = Cmd::new(programs::bash())
+            .args(["-c", script])
+            .leftovers(Leftovers::Leave);
         let child = manager
             .spawn_with_handle(child.logging(Logging::stdout_and_stderr()))
             .await;
@@ -181,7 +185,9 @@ fn output_that_comes_a_little_after_the_exit_is_read() {
             .unwrap();
         // The job has a group of its own, and writes when its parent is surely gone.
         let script = "set -m; (while kill -0 $$ 2>/dev/null; do :; done; echo late) & echo early";
-        let child = Cmd::new(programs::bash()).args(["-c", script]);
+        let child = Cmd::new(programs::bash())
+            .args(["-c", script])
+            .leftovers(Leftovers::Leave);
         let child =
             manager.spawn_with_handle(child.messaging(Messaging::standard_io().output_only()));
         let child = child.await.unwrap();

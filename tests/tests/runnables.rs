@@ -149,7 +149,15 @@ fn one_whose_program_cannot_be_started_is_cleaned_up_after() {
 fn a_clean_up_that_panics_takes_nothing_with_it() {
     checked(async |test| {
         for goes in [Goes::Fails, Goes::Panics, Goes::IntoNothing] {
-            fails(test, goes, true).await;
+            let (error, ..) = fails(test, goes, true).await;
+            // What went wrong first is what is told.
+            let words = error.to_string();
+            let first = match goes {
+                Goes::Fails => "the model file is corrupt",
+                Goes::Panics => "index out of the model",
+                Goes::IntoNothing => "no-such-program-anywhere",
+            };
+            assert!(words.contains(first), "{words}");
         }
     });
 }

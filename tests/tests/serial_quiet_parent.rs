@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use procession_manager::{Cmd, ExitReport, Framing, Logging, Messaging};
+use procession_manager::{
+    Cmd, ExitReport, Framing, Logging, Message, Messaging, WriteMessageError,
+};
 use procession_tests::{
     Checked, Within as _, alone, checked, ci_factor, eventually, fixture, procfs, programs,
 };
@@ -78,6 +80,57 @@ fn a_child_that_waits_costs_nothing() {
         child.kill().await.unwrap();
         waiting.await.unwrap().unwrap();
     });
+}
+
+/// Neither the writer nor the senders look again and again whether there is room.
+#[test]
+fn a_full_pipe_with_senders_waiting_costs_nothing() {
+    let _alone = alone();
+    for messaging in [
+        Messaging::named_pipes().framing(Framing::Frames),
+        Messaging::standard_io().framing(Framing::Lines),
+    ] {
+        checked(async |test| {
+            let stuck = Cmd::new(fixture!("never_reads")).messaging(messaging);
+            let stuck = test.spawn(stuck).await;
+            let mut stream = stuck.subscribe_message_stream().await.unwrap();
+            stream
+                .next()
+                .within("the child to be there")
+                .await
+                .unwrap()
+                .unwrap();
+            // Two of these fill the pipe and the queue.
+            let message = Message::from(vec![b'x'; 1 << 20]);
+            let sender = |_| {
+                let (process, message) = (stuck.clone(), message.clone());
+                tokio::spawn(async move { process.send_message(message).await })
+            };
+            let waiting: Vec<_> = (0..20).map(sender).collect();
+            eventually("the queue to be full", Duration::from_secs(5), async || {
+                matches!(
+                    stuck.try_send_message(message.clone()),
+                    Err(WriteMessageError::BufferFull(_))
+                )
+                .then_some(())
+            })
+            .await;
+            let used = cpu_time_of_a_second(test).await;
+            assert!(
+                used < Duration::from_millis(20) * ci_factor(),
+                "used {used:?} in a second"
+            );
+            assert!(
+                waiting.iter().all(|sender| !sender.is_finished()),
+                "the senders still wait"
+            );
+            stuck.kill().within("the kill").await.unwrap();
+            for sender in waiting {
+                let sent = sender.within("a sender to be told").await.unwrap();
+                sent.expect_err("the child has read nothing");
+            }
+        });
+    }
 }
 
 #[test]

@@ -272,6 +272,9 @@ pub enum WaitError {
     /// The manager has ended without learning how the process did.
     #[error("{NO_MANAGER}")]
     ManagerCommunicationError,
+    /// [`wait_any`](crate::ProcessManagerHandle::wait_any) was given no process.
+    #[error("there is no process to wait for: the list is empty")]
+    NothingToWaitFor,
 }
 
 /// Why a process could not be killed.
@@ -284,6 +287,41 @@ pub enum KillProcessError {
     /// The manager has ended, and has killed what it had.
     #[error("{NO_MANAGER}")]
     ManagerCommunicationError,
+}
+
+/// Why a process could not be stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StopProcessError {
+    /// No process has this id: it was never spawned here, or it has been removed.
+    #[error("there is no process {0}")]
+    ProcessNotFound(ProcessId),
+    /// The manager has ended, and has stopped what it had.
+    #[error("{NO_MANAGER}")]
+    ManagerCommunicationError,
+}
+
+/// Why a signal could not be sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignalProcessError {
+    /// No process has this id: it was never spawned here, or it has been removed.
+    #[error("there is no process {0}")]
+    ProcessNotFound(ProcessId),
+    /// The manager has ended.
+    #[error("{NO_MANAGER}")]
+    ManagerCommunicationError,
+    /// The process has ended: its number may be somebody else's by now, and nothing was sent.
+    #[error("process {id} has ended: {report}")]
+    ProcessExited {
+        /// The process.
+        id: ProcessId,
+        /// How it ended. Its output may still be being read.
+        report: Box<ExitReport>,
+    },
+    /// The system refused; a process that runs as another user, most likely.
+    #[error("sending the signal failed: {0}")]
+    IoError(#[source] io::Error),
 }
 
 /// Why a process could not be removed.

@@ -6,6 +6,9 @@
 mod process;
 mod scoped;
 
+use std::sync::Weak;
+use std::time::Duration;
+
 use procession_wire::Message;
 use tokio::sync::{mpsc, oneshot};
 
@@ -14,13 +17,16 @@ pub use scoped::ScopedProcessHandle;
 
 use crate::error::{
     GetLogsError, GetProcessInfoError, KillProcessError, ManagerError, ReadMessageError,
-    RemoveProcessError, RunError, SpawnProcessError, WaitError, WriteMessageError,
+    RemoveProcessError, RunError, SignalProcessError, SpawnProcessError, StopProcessError,
+    WaitError, WriteMessageError,
 };
+use crate::events::EventStream;
 use crate::id::ProcessId;
 use crate::info::ProcessInfo;
 use crate::lifecycle::{ExitCause, ExitReport};
 use crate::logs::LogsQuery;
 use crate::manager::Command;
+use crate::manager::context::Context;
 use crate::messaging::hub::MessageStream;
 use crate::messaging::sink::MessageSink;
 use crate::model::{Runnable, Subscription};
@@ -29,6 +35,7 @@ use crate::process::spawn::LogName;
 use crate::process::task::{SpawnOptions, captured};
 use crate::process::{Control, Process};
 use crate::run::{Run, RunOutput};
+use crate::signal::Signal;
 
 /// Why there is no process to do something with.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +57,7 @@ macro_rules! from_missing {
     )*};
 }
 
-from_missing!(WriteMessageError ReadMessageError GetLogsError GetProcessInfoError WaitError KillProcessError RemoveProcessError);
+from_missing!(WriteMessageError ReadMessageError GetLogsError GetProcessInfoError WaitError KillProcessError RemoveProcessError StopProcessError SignalProcessError);
 
 /// The way to a process manager: spawn processes through it, and talk to, watch and end them.
 ///
@@ -82,11 +89,17 @@ from_missing!(WriteMessageError ReadMessageError GetLogsError GetProcessInfoErro
 pub struct ProcessManagerHandle {
     sender: mpsc::Sender<Command>,
     pool: Pool,
+    /// Weak: handles do not keep what the manager ends with.
+    events: Weak<Context>,
 }
 
 impl ProcessManagerHandle {
-    pub(crate) fn new(sender: mpsc::Sender<Command>, pool: Pool) -> Self {
-        Self { sender, pool }
+    pub(crate) fn new(sender: mpsc::Sender<Command>, pool: Pool, events: Weak<Context>) -> Self {
+        Self {
+            sender,
+            pool,
+            events,
+        }
     }
 
     /// Starts a process: a [`Cmd`](crate::Cmd), a [`Script`](crate::Script), or anything else that
@@ -170,13 +183,13 @@ impl ProcessManagerHandle {
         let handle = Abandoned(self.start(runnable, options).await?);
         let process = handle.0.process();
         let report = match timeout {
-            None => process.finished().await,
+            None => process.drained().await,
             Some(timeout) => {
-                let finished = tokio::time::timeout(timeout, process.finished()).await;
-                if finished.is_err() {
+                let drained = tokio::time::timeout(timeout, process.drained()).await;
+                if drained.is_err() {
                     process.ask(Control::Kill(ExitCause::TimedOut)).await;
                 }
-                process.finished().await
+                process.drained().await
             }
         };
         let report = report.ok_or(RunError::ManagerCommunicationError)?;
@@ -370,7 +383,149 @@ impl ProcessManagerHandle {
         self.find::<WaitError>(id).await?.wait().await
     }
 
-    /// Kills a process and its group. See [`ProcessHandle::kill`].
+    /// Waits for a process, for at most this time. See [`ProcessHandle::wait_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`].
+    pub async fn wait_timeout(
+        &self,
+        id: ProcessId,
+        timeout: Duration,
+    ) -> Result<Option<ExitReport>, WaitError> {
+        self.find::<WaitError>(id)
+            .await?
+            .wait_timeout(timeout)
+            .await
+    }
+
+    /// Waits until the first of these processes has finished, as by [`wait`](Self::wait); says which
+    /// and how. Of several that have, it is the one that stands first. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`]; [`WaitError::NothingToWaitFor`] for no process at all.
+    pub async fn wait_any(
+        &self,
+        ids: impl IntoIterator<Item = ProcessId>,
+    ) -> Result<(ProcessId, ExitReport), WaitError> {
+        let mut waits = Vec::new();
+        for id in ids {
+            let process = self.find::<WaitError>(id).await?;
+            waits.push(Box::pin(async move { (id, process.wait().await) }));
+        }
+        if waits.is_empty() {
+            return Err(WaitError::NothingToWaitFor);
+        }
+        let ((id, report), ..) = futures_util::future::select_all(waits).await;
+        Ok((id, report?))
+    }
+
+    /// Waits until all of these processes have finished, as by [`wait`](Self::wait); gives their
+    /// reports in the same order. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`]: of the first that cannot be waited for.
+    pub async fn wait_all(
+        &self,
+        ids: impl IntoIterator<Item = ProcessId>,
+    ) -> Result<Vec<ExitReport>, WaitError> {
+        let mut handles = Vec::new();
+        for id in ids {
+            handles.push(self.find::<WaitError>(id).await?);
+        }
+        let mut reports = Vec::with_capacity(handles.len());
+        for handle in handles {
+            reports.push(handle.wait().await?);
+        }
+        Ok(reports)
+    }
+
+    /// Stops a process and its tree, with the manager's grace. See [`ProcessHandle::stop`].
+    ///
+    /// # Errors
+    ///
+    /// [`StopProcessError`].
+    pub async fn stop(&self, id: ProcessId) -> Result<ExitReport, StopProcessError> {
+        self.find::<StopProcessError>(id).await?.stop().await
+    }
+
+    /// Stops a process and its tree, with a grace of its own. See [`ProcessHandle::stop`].
+    ///
+    /// # Errors
+    ///
+    /// [`StopProcessError`].
+    pub async fn stop_with(
+        &self,
+        id: ProcessId,
+        grace: Duration,
+    ) -> Result<ExitReport, StopProcessError> {
+        let process = self.find::<StopProcessError>(id).await?;
+        process.stop_with(grace).await
+    }
+
+    /// Sends a signal to a process. See [`ProcessHandle::signal`].
+    ///
+    /// # Errors
+    ///
+    /// [`SignalProcessError`].
+    pub async fn signal(&self, id: ProcessId, signal: Signal) -> Result<(), SignalProcessError> {
+        let process = self.find::<SignalProcessError>(id).await?;
+        process.signal(signal).await
+    }
+
+    /// Sends a signal to a process and all that it has started. See [`ProcessHandle::signal_tree`].
+    ///
+    /// # Errors
+    ///
+    /// [`SignalProcessError`].
+    pub async fn signal_tree(
+        &self,
+        id: ProcessId,
+        signal: Signal,
+    ) -> Result<u32, SignalProcessError> {
+        let process = self.find::<SignalProcessError>(id).await?;
+        process.signal_tree(signal).await
+    }
+
+    /// What happens to the processes of this manager from now on; the first listener also gets what
+    /// happened at the start of the manager ([`Event::Swept`](crate::Event::Swept),
+    /// [`Event::GuardUnavailable`](crate::Event::GuardUnavailable)).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use futures::StreamExt;
+    /// use procession_manager::{Cmd, Event, ProcessManager};
+    ///
+    /// let manager = ProcessManager::in_temp()?;
+    /// let mut events = manager.events();
+    /// let id = manager.spawn(Cmd::new("true")).await?;
+    /// while let Some(event) = events.next().await {
+    ///     println!("{event}");
+    ///     if matches!(event, Event::Finished { id: done, .. } if done == id) {
+    ///         break;
+    ///     }
+    /// }
+    /// # manager.shutdown().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn events(&self) -> EventStream {
+        match self.events.upgrade() {
+            Some(context) => context.events.listen(),
+            None => EventStream::ended(),
+        }
+    }
+
+    pub(crate) fn events_of(&self, id: ProcessId) -> EventStream {
+        match self.events.upgrade() {
+            Some(context) => context.events.listen_to(id),
+            None => EventStream::ended(),
+        }
+    }
+
+    /// Kills a process and its whole tree. See [`ProcessHandle::kill`].
     ///
     /// # Errors
     ///
@@ -388,8 +543,9 @@ impl ProcessManagerHandle {
         self.find::<RemoveProcessError>(id).await?.remove().await
     }
 
-    /// Ends the manager: kills every process, waits for their ends, and removes all directories.
-    /// Resolves when nothing of it is left. Processes that are being started are seen out as well.
+    /// Ends the manager: stops every process with the manager's grace, as by [`stop`](Self::stop), all
+    /// at once; waits for their ends, and removes all directories. Resolves when nothing of it is
+    /// left. Processes that are being started are seen out as well.
     ///
     /// Cancel safe: once this was polled, the shutdown goes on.
     ///
@@ -397,10 +553,24 @@ impl ProcessManagerHandle {
     ///
     /// [`ManagerError`]: the manager had ended before.
     pub async fn shutdown(&self) -> Result<(), ManagerError> {
+        self.end(None).await
+    }
+
+    /// The same with a grace of its own; none at all kills at once. While a shutdown is under way, this
+    /// can only shorten it.
+    ///
+    /// # Errors
+    ///
+    /// [`ManagerError`]: the manager had ended before.
+    pub async fn shutdown_with(&self, grace: Duration) -> Result<(), ManagerError> {
+        self.end(Some(grace)).await
+    }
+
+    async fn end(&self, grace: Option<Duration>) -> Result<(), ManagerError> {
         let gone = || ManagerError::ManagerCommunicationError;
         let (reply, answer) = oneshot::channel();
         self.sender
-            .send(Command::ShutDown(reply))
+            .send(Command::ShutDown(grace, reply))
             .await
             .map_err(|_| gone())?;
         answer.await.map_err(|_| gone())

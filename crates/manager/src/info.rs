@@ -46,6 +46,10 @@ impl ProcessInfo {
         }
     }
 
+    pub(crate) fn report(&self) -> Option<Arc<ExitReport>> {
+        self.report.clone()
+    }
+
     /// Its id.
     pub fn id(&self) -> ProcessId {
         self.id

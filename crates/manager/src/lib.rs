@@ -42,7 +42,9 @@
 
 #![deny(unsafe_code)]
 
+mod containment;
 mod error;
+mod events;
 mod file_events;
 mod flag;
 pub mod guide;
@@ -58,26 +60,29 @@ mod os;
 mod process;
 mod run;
 mod run_dir;
+mod shutdown;
+mod signal;
 mod stream_ext;
 
 // Not all of `manager`: a module named `serde` would hide the crate from whoever imports all of us.
 #[doc(no_inline)]
 pub use manager::{
-    DEFAULT_OUTPUT_LIMIT, ExitCause, ExitReport, GetLogsError, GetProcessInfoError,
-    INPUT_PIPE_ENV_NAME, KillProcessError, LogsQuery, ManagerError, Message, MessageSink,
-    MessageStream, MessageStreamExt, OUTPUT_PIPE_ENV_NAME, OutputState, PROCESS_DATA_DIR_ENV_NAME,
-    ProcessHandle, ProcessId, ProcessInfo, ProcessManager, ProcessManagerBuilder,
-    ProcessManagerHandle, ProcessState, ReadMessageError, ReceiveDeserializedMessageError,
-    ReceiveMessageError, RemoveProcessError, ResourceUsage, ResultStreamExt, Run, RunError,
-    RunOutput, ScopedProcessHandle, SpawnProcessError, TryMessageStreamExt, WaitError,
-    WriteMessageError,
+    DEFAULT_GRACE, DEFAULT_OUTPUT_LIMIT, DEFAULT_RETAINED, Event, EventStream, ExitCause,
+    ExitReport, GetLogsError, GetProcessInfoError, INPUT_PIPE_ENV_NAME, KillProcessError,
+    LogsQuery, ManagerError, Message, MessageSink, MessageStream, MessageStreamExt,
+    OUTPUT_PIPE_ENV_NAME, OutputState, PROCESS_DATA_DIR_ENV_NAME, ProcessHandle, ProcessId,
+    ProcessInfo, ProcessManager, ProcessManagerBuilder, ProcessManagerHandle, ProcessState,
+    ReadMessageError, ReceiveDeserializedMessageError, ReceiveMessageError, RemovalReason,
+    RemoveProcessError, ResourceUsage, ResultStreamExt, Run, RunError, RunOutput,
+    ScopedProcessHandle, ShutdownSignals, Signal, SignalProcessError, SpawnProcessError,
+    StopProcessError, Swept, TryMessageStreamExt, WaitError, WriteMessageError,
 };
 #[doc(no_inline)]
 pub use model::Runnable;
 #[doc(no_inline)]
 pub use model::command::{
-    Cmd, ConfigurationError, Environment, Logging, Messaging, Output, Overflow, Stdin,
-    Subscription, Transport,
+    Cmd, ConfigurationError, Environment, Leftovers, Logging, Messaging, Output, Overflow,
+    Resource, Stdin, Subscription, Transport,
 };
 #[doc(no_inline)]
 pub use model::script::{SCRIPT_FILE_PATH_PLACEHOLDER, Script, ScriptRunConfig, ScriptingLanguage};

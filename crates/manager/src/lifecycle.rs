@@ -1,21 +1,33 @@
 //! The life of a process as a pure state machine.
 //!
 //! ```text
-//!                 Kill (kept for later)
+//!              Stop, Kill (kept for later)
 //!                ┌────┐
-//!                ▼    │         Kill                Exited
-//!  ──► Spawning ──────┴─► Running ────► Killing ──────────┐
-//!          │    Started      │                            ▼
-//!          │                 └───────────────────────► Draining ──last OutputEnded──► Finished
-//!          │ StartFailed            Exited                                              │
-//!          ▼                                                                     Remove │
-//!       Removed ◄───────────────────────────────────────────────────────────────────────┘
+//!                ▼    │ Started    Stop, time-out            grace over, Kill
+//!  ──► Spawning ──────┴─► Running ───────────► Stopping ───────────────► Killing
+//!          │                │  └───────────────── Kill ────────────────────►│
+//!          │ StartFailed    └──────────────┬─────────┘ Exited               │ Exited
+//!          │                               ▼                                │
+//!          │                            Draining ◄──────────────────────────┘
+//!          │                               │ last OutputEnded, and the hunt is over
+//!          ▼             Remove            ▼
+//!       Removed ◄─────────────────────  Finished
 //! ```
 //!
 //! The process task turns what happened into an [`Input`], asks [`Lifecycle::step`] what to do and
-//! applies the [`Effect`]s in their order. This module imports neither tokio nor `std::process`'s
-//! means to act, so every state meets every input in a table test.
+//! applies the [`Effect`]s in their order; [`Lifecycle::deadline`] says when to come back with
+//! [`Input::Tick`]. This module imports neither tokio nor `std::process`'s means to act, so every
+//! state meets every input in a table test.
+//!
+//! **Stopping**, in this order: the `stop` frame at once and SIGTERM to the tree at half the grace;
+//! without frames the end of input and SIGTERM at once; SIGKILL to the tree at the end of the grace.
+//! A second stop may only shorten, a kill escalates at once.
+//!
+//! **Hunting** the tree goes on until nothing of it is left, and may outlast the exit: the report is
+//! whole for `wait` when the output has been read, and has its count of hunted processes with
+//! [`ProcessState::Finished`].
 
+mod input;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -23,7 +35,10 @@ mod tests;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+pub(crate) use input::{DrainBounds, Effect, Input, Plan};
 pub use report::{ExitCause, ExitReport, OutputState, ResourceUsage};
+
+use crate::model::command::Leftovers;
 
 /// Where a process is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,68 +68,58 @@ impl std::fmt::Display for ProcessState {
     }
 }
 
-/// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Input {
-    /// The child runs; this many of its outputs (messages, logs) are being read.
-    Started { outputs: usize },
-    /// The child could not be started; everything has been unwound.
-    StartFailed,
-    /// End it now, for this reason.
-    Kill(ExitCause),
-    /// It has been reaped.
-    Exited {
-        status: Option<ExitStatus>,
-        usage: Option<ResourceUsage>,
-    },
-    /// One of its outputs has come to its end, or was given up.
-    OutputEnded(OutputState),
-    /// Forget it.
-    Remove,
-    /// The manager ends: kill it, and forget it when it has finished.
-    ShutDown,
-    /// Whoever asked for it went away before having it: kill it, and forget it.
-    Abandon,
-}
-
-/// What to do about it, in this order.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Effect {
-    /// Send SIGKILL to the whole tree.
-    KillTree,
-    /// Tell everybody the new state.
-    Publish(ProcessState),
-    /// Tell everybody how it ended. Comes once with the exit, and once more when the output has
-    /// been read; the second is final.
-    Report(ExitReport),
-    /// The pipes hold all that the process itself will ever write: read them to their end.
-    Drain,
-    /// Removal is refused: it has not finished.
-    RefuseRemoval,
-    /// Remove its run directory and forget it. Nothing follows.
-    CleanUp,
-}
-
 #[derive(Debug, Clone, PartialEq)]
 enum Phase {
     Spawning,
-    Running { since: Instant },
-    Killing { since: Instant },
-    Draining { report: ExitReport, outputs: usize },
+    Running {
+        since: Instant,
+    },
+    Stopping {
+        since: Instant,
+        term_at: Option<Instant>,
+        kill_at: Instant,
+    },
+    Killing {
+        since: Instant,
+    },
+    Draining {
+        report: ExitReport,
+        outputs: usize,
+    },
     Finished,
     Removed,
 }
 
+/// What was asked for while it was being started.
+#[derive(Debug, Clone, Copy)]
+enum Early {
+    Stop(Duration, ExitCause),
+    Kill(ExitCause),
+}
+
 /// One process's state.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that hold or not in any phase"
+)]
 #[derive(Debug, Clone)]
 pub(crate) struct Lifecycle {
     phase: Phase,
-    /// Why it is being killed, once somebody asked for it. The first reason stays.
+    plan: Plan,
+    early: Option<Early>,
+    /// Why it is being ended, once somebody asked for it. The first reason stays, but that a kill
+    /// takes the place of a stop.
     cause: Option<ExitCause>,
+    /// It was asked to end, so that any exit is the answer to that.
+    asked: bool,
+    frames: bool,
     /// Outputs that ended before the process did.
     outputs_ended: usize,
     outputs: usize,
     cut: bool,
+    /// A hunt is under way.
+    hunting: bool,
+    hunted: Option<u32>,
     remove_at_end: bool,
 }
 
@@ -122,12 +127,23 @@ impl Lifecycle {
     pub(crate) fn new() -> Self {
         Self {
             phase: Phase::Spawning,
+            plan: Plan::default(),
+            early: None,
             cause: None,
+            asked: false,
+            frames: false,
             outputs_ended: 0,
             outputs: 0,
             cut: false,
+            hunting: false,
+            hunted: None,
             remove_at_end: false,
         }
+    }
+
+    /// What it is to keep to; known before it runs.
+    pub(crate) fn plan(&mut self, plan: Plan) {
+        self.plan = plan;
     }
 
     /// Whether nothing more can happen to it.
@@ -135,38 +151,67 @@ impl Lifecycle {
         self.phase == Phase::Removed
     }
 
+    /// Whether somebody has asked for its end, and may wait for the hunt.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.cause.is_some()
+    }
+
+    /// When to come back with [`Input::Tick`].
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Running { since } => {
+                let (timeout, _) = self.plan.timeout?;
+                since.checked_add(timeout)
+            }
+            Phase::Stopping {
+                term_at, kill_at, ..
+            } => Some(term_at.map_or(kill_at, |at| at.min(kill_at))),
+            _ => None,
+        }
+    }
+
     /// Takes in what happened at `now` and says what to do.
     pub(crate) fn step(&mut self, input: Input, now: Instant) -> Vec<Effect> {
         match input {
-            Input::Started { outputs } => self.started(outputs, now),
+            Input::Started { outputs, frames } => self.started(outputs, frames, now),
             Input::StartFailed => self.start_failed(),
+            Input::Stop { grace, cause } => self.stop(grace, cause, now),
             Input::Kill(cause) => self.kill(cause),
+            Input::Tick => self.tick(now),
             Input::Exited { status, usage } => self.exited(status, usage, now),
             Input::OutputEnded(state) => self.output_ended(state),
+            Input::Hunted(count) => self.hunt_ended(count),
             Input::Remove => self.remove(),
-            Input::ShutDown => self.end(ExitCause::ManagerShutDown),
-            Input::Abandon => self.end(ExitCause::Killed),
+            Input::ShutDown { grace } => {
+                self.remove_at_end = true;
+                match self.phase {
+                    Phase::Finished => self.remove(),
+                    _ => self.stop(grace, ExitCause::ManagerShutDown, now),
+                }
+            }
+            Input::Abandon => {
+                self.remove_at_end = true;
+                match self.phase {
+                    Phase::Finished => self.remove(),
+                    _ => self.kill(ExitCause::Killed),
+                }
+            }
         }
     }
 
-    fn end(&mut self, cause: ExitCause) -> Vec<Effect> {
-        self.remove_at_end = true;
-        match self.phase {
-            Phase::Finished => self.remove(),
-            _ => self.kill(cause),
-        }
-    }
-
-    fn started(&mut self, outputs: usize, now: Instant) -> Vec<Effect> {
+    fn started(&mut self, outputs: usize, frames: bool, now: Instant) -> Vec<Effect> {
         if self.phase != Phase::Spawning {
             return Vec::new();
         }
         self.outputs = outputs;
+        self.frames = frames;
         self.phase = Phase::Running { since: now };
         let mut effects = vec![Effect::Publish(ProcessState::Running)];
-        if let Some(cause) = self.cause {
-            effects.extend(self.kill(cause));
-        }
+        effects.extend(match self.early.take() {
+            None => Vec::new(),
+            Some(Early::Stop(grace, cause)) => self.stop(grace, cause, now),
+            Some(Early::Kill(cause)) => self.kill(cause),
+        });
         effects
     }
 
@@ -178,20 +223,107 @@ impl Lifecycle {
         vec![Effect::CleanUp]
     }
 
+    fn stop(&mut self, grace: Duration, cause: ExitCause, now: Instant) -> Vec<Effect> {
+        match &mut self.phase {
+            Phase::Spawning => {
+                self.early = Some(match self.early {
+                    None => Early::Stop(grace, cause),
+                    Some(Early::Stop(first, cause)) => Early::Stop(first.min(grace), cause),
+                    Some(kill @ Early::Kill(_)) => kill,
+                });
+                Vec::new()
+            }
+            Phase::Running { since } => {
+                let since = *since;
+                self.cause = Some(cause);
+                self.asked = true;
+                // A grace that is longer than time itself is none that ends.
+                let never = now + Duration::from_hours(100 * 365 * 24);
+                let kill_at = now.checked_add(grace).unwrap_or(never);
+                let term_at = self
+                    .frames
+                    .then(|| now.checked_add(grace / 2).unwrap_or(never));
+                self.phase = Phase::Stopping {
+                    since,
+                    term_at,
+                    kill_at,
+                };
+                let mut effects = vec![Effect::Publish(ProcessState::Stopping)];
+                if self.frames {
+                    effects.push(Effect::SendStop);
+                } else {
+                    effects.extend([Effect::EndInput, Effect::TermTree]);
+                }
+                effects.extend(self.tick(now));
+                effects
+            }
+            Phase::Stopping {
+                term_at, kill_at, ..
+            } => {
+                if let Some(sooner) = now.checked_add(grace) {
+                    *kill_at = sooner.min(*kill_at);
+                    *term_at = term_at.map(|at| at.min(now + grace / 2));
+                }
+                self.tick(now)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn tick(&mut self, now: Instant) -> Vec<Effect> {
+        if self.deadline().is_none_or(|at| now < at) {
+            return Vec::new();
+        }
+        match &mut self.phase {
+            Phase::Running { .. } => {
+                let grace = self.plan.timeout.map_or(Duration::ZERO, |(_, grace)| grace);
+                self.stop(grace, ExitCause::TimedOut, now)
+            }
+            Phase::Stopping { since, kill_at, .. } if now >= *kill_at => {
+                self.phase = Phase::Killing { since: *since };
+                self.kill_tree()
+            }
+            Phase::Stopping { term_at, .. } => {
+                *term_at = None;
+                vec![Effect::TermTree]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     fn kill(&mut self, cause: ExitCause) -> Vec<Effect> {
         match self.phase {
             Phase::Spawning => {
-                self.cause.get_or_insert(cause);
+                if !matches!(self.early, Some(Early::Kill(_))) {
+                    self.early = Some(Early::Kill(cause));
+                }
                 Vec::new()
             }
             Phase::Running { since } => {
                 self.cause.get_or_insert(cause);
                 self.phase = Phase::Killing { since };
-                vec![Effect::Publish(ProcessState::Stopping), Effect::KillTree]
+                let mut effects = vec![Effect::Publish(ProcessState::Stopping)];
+                effects.extend(self.kill_tree());
+                effects
             }
-            Phase::Killing { .. } => vec![Effect::KillTree],
+            Phase::Stopping { since, .. } => {
+                if self.cause == Some(ExitCause::Stopped) {
+                    self.cause = Some(cause);
+                }
+                self.phase = Phase::Killing { since };
+                self.kill_tree()
+            }
+            Phase::Killing { .. } => self.kill_tree(),
             Phase::Draining { .. } | Phase::Finished | Phase::Removed => Vec::new(),
         }
+    }
+
+    /// One hunt at a time: it goes on until nothing is left.
+    fn kill_tree(&mut self) -> Vec<Effect> {
+        if std::mem::replace(&mut self.hunting, true) {
+            return Vec::new();
+        }
+        vec![Effect::KillTree]
     }
 
     fn exited(
@@ -200,15 +332,19 @@ impl Lifecycle {
         usage: Option<ResourceUsage>,
         now: Instant,
     ) -> Vec<Effect> {
-        let (Phase::Running { since } | Phase::Killing { since }) = self.phase else {
+        let killing = matches!(self.phase, Phase::Killing { .. });
+        let (Phase::Running { since } | Phase::Stopping { since, .. } | Phase::Killing { since }) =
+            self.phase
+        else {
             return Vec::new();
         };
         let report = ExitReport {
             status,
-            cause: self.cause_of(status),
+            cause: self.cause_of(status, usage),
             run_time: now.saturating_duration_since(since),
             usage,
             output: OutputState::Draining,
+            hunted: None,
         };
         let outputs = self.outputs.saturating_sub(self.outputs_ended);
         self.phase = Phase::Draining {
@@ -220,42 +356,103 @@ impl Lifecycle {
             Effect::Publish(ProcessState::Exited),
             Effect::Drain,
         ];
-        effects.extend(self.finish_if_drained());
+        let wanted = self.cause.is_some() || self.plan.leftovers == Leftovers::Kill;
+        // A hunt that is over, after a kill, has left nothing.
+        if wanted && !self.hunting && !(killing && self.hunted.is_some()) {
+            self.hunting = true;
+            effects.push(Effect::Hunt);
+        }
+        if outputs == 0 {
+            effects.extend(self.drained());
+        }
         effects
     }
 
     /// A process that was to be killed, but ended in another way than by our SIGKILL, did so by
     /// itself: the exit and the kill passed each other.
-    fn cause_of(&self, status: Option<ExitStatus>) -> ExitCause {
+    fn cause_of(&self, status: Option<ExitStatus>, usage: Option<ResourceUsage>) -> ExitCause {
         use std::os::unix::process::ExitStatusExt;
         const SIGKILL: i32 = 9;
+        const SIGXCPU: i32 = 24;
+        const SIGXFSZ: i32 = 25;
+        let signal = status.and_then(|status| status.signal());
         match (self.cause, status) {
-            (Some(_), Some(status)) if status.signal() != Some(SIGKILL) => ExitCause::ByItself,
+            (Some(_), Some(_)) if signal != Some(SIGKILL) && !self.asked => ExitCause::ByItself,
             (Some(cause), _) => cause,
-            (None, _) => ExitCause::ByItself,
+            (None, _) => {
+                let spent = usage.map(|usage| usage.user_time + usage.system_time);
+                let over = match signal {
+                    Some(SIGXCPU) => self.plan.cpu_limit.is_some(),
+                    // What goes on after SIGXCPU is ended by SIGKILL at the hard limit.
+                    Some(SIGKILL) => self
+                        .plan
+                        .cpu_limit
+                        .is_some_and(|limit| spent >= Some(limit)),
+                    Some(SIGXFSZ) => self.plan.file_limit,
+                    _ => false,
+                };
+                if over {
+                    ExitCause::LimitExceeded
+                } else {
+                    ExitCause::ByItself
+                }
+            }
         }
     }
 
     fn output_ended(&mut self, state: OutputState) -> Vec<Effect> {
         self.cut |= state == OutputState::Cut;
         match &mut self.phase {
-            Phase::Running { .. } | Phase::Killing { .. } => {
+            Phase::Running { .. } | Phase::Stopping { .. } | Phase::Killing { .. } => {
                 self.outputs_ended += 1;
                 Vec::new()
             }
-            Phase::Draining { outputs, .. } => {
-                *outputs = outputs.saturating_sub(1);
-                self.finish_if_drained()
+            Phase::Draining { outputs, .. } if *outputs > 0 => {
+                *outputs -= 1;
+                if *outputs == 0 {
+                    self.drained()
+                } else {
+                    Vec::new()
+                }
             }
-            Phase::Spawning | Phase::Finished | Phase::Removed => Vec::new(),
+            _ => Vec::new(),
         }
     }
 
-    fn finish_if_drained(&mut self) -> Vec<Effect> {
-        let Phase::Draining { report, outputs: 0 } = &self.phase else {
+    /// The output is at its end: those who wait for the process have what they wait for.
+    fn drained(&mut self) -> Vec<Effect> {
+        if !self.hunting {
+            return self.finish();
+        }
+        let cut = self.cut;
+        let Phase::Draining { report, .. } = &mut self.phase else {
+            return Vec::new();
+        };
+        report.output = if cut {
+            OutputState::Cut
+        } else {
+            OutputState::Complete
+        };
+        vec![Effect::Report(report.clone())]
+    }
+
+    fn hunt_ended(&mut self, count: u32) -> Vec<Effect> {
+        if !std::mem::replace(&mut self.hunting, false) {
+            return Vec::new();
+        }
+        self.hunted = Some(self.hunted.unwrap_or(0).saturating_add(count));
+        match self.phase {
+            Phase::Draining { outputs: 0, .. } => self.finish(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn finish(&mut self) -> Vec<Effect> {
+        let Phase::Draining { report, .. } = &self.phase else {
             return Vec::new();
         };
         let mut report = report.clone();
+        report.hunted = self.hunted;
         report.output = if self.cut {
             OutputState::Cut
         } else {
@@ -273,33 +470,19 @@ impl Lifecycle {
     }
 
     fn remove(&mut self) -> Vec<Effect> {
-        match self.phase {
+        match &self.phase {
+            // Its report is whole; the hunt for what it left goes on without it.
+            Phase::Draining { outputs: 0, .. } => {
+                let mut effects = self.finish();
+                effects.extend(self.remove());
+                effects
+            }
             Phase::Finished => {
                 self.phase = Phase::Removed;
                 vec![Effect::CleanUp]
             }
             Phase::Removed => Vec::new(),
             _ => vec![Effect::RefuseRemoval],
-        }
-    }
-}
-
-/// How long the output of a process that has exited is still read.
-///
-/// A process may exit while its last output is still in the pipe, and a grandchild may hold the
-/// pipe open for ever. So after the exit each chunk that arrives re-arms a quiet period, and a hard
-/// bound ends it all.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct DrainBounds {
-    pub(crate) quiet: Duration,
-    pub(crate) bound: Duration,
-}
-
-impl Default for DrainBounds {
-    fn default() -> Self {
-        Self {
-            quiet: Duration::from_millis(50),
-            bound: Duration::from_secs(2),
         }
     }
 }

@@ -5,12 +5,12 @@
 //! ```
 //!
 //! The output goes through a pipe and never waits for whoever reads the logs. A query reads the
-//! file on a thread for that, never on the runtime's.
+//! file on a thread for that, never on the runtime's, and refuses a file that something has put in its
+//! place.
 
 mod capture;
 mod query;
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -22,6 +22,7 @@ use crate::error::GetLogsError;
 use crate::id::ProcessId;
 use crate::process::pool::Pool;
 use crate::process::spawn::LogName;
+use crate::run_dir::open_own;
 
 /// Where the logs of a process are.
 #[derive(Debug, Default)]
@@ -86,7 +87,7 @@ fn find<T>(list: &[(LogName, T)], name: LogName) -> Option<&T> {
 /// Lines are bytes that end with a newline; what is not UTF-8 is shown by U+FFFD. The last line
 /// counts also without its newline.
 fn read_lines(path: &Path, query: &LogsQuery) -> io::Result<Vec<String>> {
-    let mut reader = BufReader::with_capacity(64 * 1024, File::open(path)?);
+    let mut reader = BufReader::with_capacity(64 * 1024, open_own(path)?);
     let mut lines = Vec::new();
     let limit = query.limit().unwrap_or(usize::MAX);
     for _ in 0..query.offset() {
@@ -124,5 +125,8 @@ mod tests {
         assert_eq!(read(LogsQuery::with_limit(2)), all[..2]);
         assert_eq!(read(LogsQuery::with_offset_and_limit(1, 2)), all[1..3]);
         assert!(read(LogsQuery::with_offset(9)).is_empty());
+        let link = root.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).expect("linked");
+        read_lines(&link, &LogsQuery::fetch_all()).expect_err("a link");
     }
 }

@@ -12,14 +12,14 @@ pub mod serde {
     pub use procession_wire::{MessageFormat, SerdeError};
 }
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 pub use procession_wire::Message;
@@ -29,12 +29,17 @@ pub use procession_wire::env::{
 };
 
 use self::context::Context;
+pub use crate::containment::Swept;
+use crate::containment::{Guard, Hunter};
 pub use crate::error::{
     GetLogsError, GetProcessInfoError, KillProcessError, ManagerError, ReadMessageError,
     ReceiveDeserializedMessageError, ReceiveMessageError, RemoveProcessError, RunError,
-    SpawnProcessError, WaitError, WriteMessageError,
+    SignalProcessError, SpawnProcessError, StopProcessError, WaitError, WriteMessageError,
 };
+use crate::events::Events;
+pub use crate::events::{Event, EventStream, RemovalReason};
 use crate::file_events::FileEvents;
+use crate::flag::Flag;
 pub use crate::handle::{ProcessHandle, ProcessManagerHandle, ScopedProcessHandle};
 pub use crate::id::ProcessId;
 pub use crate::info::ProcessInfo;
@@ -49,6 +54,8 @@ use crate::process::pool::Pool;
 use crate::process::task::{SpawnOptions, SpawnReply, Task};
 pub use crate::run::{DEFAULT_OUTPUT_LIMIT, Run, RunOutput};
 use crate::run_dir::ManagerDir;
+pub use crate::shutdown::ShutdownSignals;
+pub use crate::signal::Signal;
 pub use crate::stream_ext::{MessageStreamExt, ResultStreamExt, TryMessageStreamExt};
 
 /// Requests that may wait for the manager, which answers each at once.
@@ -64,7 +71,10 @@ pub(crate) enum Command {
     Find(ProcessId, oneshot::Sender<Option<Arc<Process>>>),
     List(oneshot::Sender<Vec<ProcessInfo>>),
     Forget(ProcessId),
-    ShutDown(oneshot::Sender<()>),
+    /// It has finished, and is kept for its report and logs.
+    Finished(ProcessId),
+    /// With the manager's grace, where there is none.
+    ShutDown(Option<Duration>, oneshot::Sender<()>),
 }
 
 /// Starts managers. What it starts is used through a [`ProcessManagerHandle`].
@@ -85,6 +95,9 @@ pub struct ProcessManager {
     context: Arc<Context>,
     commands: mpsc::Receiver<Command>,
     processes: HashMap<ProcessId, Arc<Process>>,
+    /// Those that have finished, in that order.
+    finished: VecDeque<ProcessId>,
+    retained: usize,
     tasks: TaskTracker,
     shutdowns: Vec<oneshot::Sender<()>>,
 }
@@ -96,7 +109,8 @@ impl std::fmt::Debug for Command {
             Self::Find(..) => "Find",
             Self::List(_) => "List",
             Self::Forget(_) => "Forget",
-            Self::ShutDown(_) => "ShutDown",
+            Self::Finished(_) => "Finished",
+            Self::ShutDown(..) => "ShutDown",
         })
     }
 }
@@ -109,8 +123,9 @@ impl ProcessManager {
     ///
     /// # Errors
     ///
-    /// An error that names the directory: it is missing, not a directory or not writable, or
-    /// another manager is using it ([`io::ErrorKind::ResourceBusy`]).
+    /// An error that names the directory: it is missing, not a directory or not writable, another
+    /// manager is using it ([`io::ErrorKind::ResourceBusy`]), or others can write in it and it has
+    /// no sticky bit ([`io::ErrorKind::PermissionDenied`]).
     ///
     /// # Panics
     ///
@@ -139,16 +154,19 @@ impl ProcessManager {
     }
 
     async fn run(mut self) {
+        let guard = tokio::spawn(start_up(Arc::clone(&self.context)));
+        let mut asked = None;
         while let Some(command) = self.commands.recv().await {
             match command {
-                Command::ShutDown(reply) => {
+                Command::ShutDown(grace, reply) => {
                     self.shutdowns.push(reply);
+                    asked = grace;
                     break;
                 }
                 command => self.handle(command),
             }
         }
-        self.shut_down().await;
+        self.shut_down(asked, guard).await;
     }
 
     fn handle(&mut self, command: Command) {
@@ -159,6 +177,9 @@ impl ProcessManager {
                 reply,
             } => {
                 let (process, requests) = Process::new(ProcessId::random());
+                self.context
+                    .events
+                    .tell(Event::Spawned { id: process.id() });
                 self.processes.insert(process.id(), Arc::clone(&process));
                 let task = Task::new(process, requests, Arc::clone(&self.context));
                 self.tasks.spawn(task.run(runnable, options, reply));
@@ -176,14 +197,47 @@ impl ProcessManager {
             }
             Command::Forget(id) => {
                 self.processes.remove(&id);
+                if let Some(at) = self.finished.iter().position(|known| *known == id) {
+                    self.finished.remove(at);
+                }
             }
-            Command::ShutDown(reply) => self.shutdowns.push(reply),
+            Command::Finished(id) => self.retain(id),
+            Command::ShutDown(grace, reply) => {
+                self.hurry(grace);
+                self.shutdowns.push(reply);
+            }
         }
     }
 
+    /// Keeps one more that has finished, and lets the oldest go where that is one too many.
+    fn retain(&mut self, id: ProcessId) {
+        self.finished.push_back(id);
+        while self.finished.len() > self.retained {
+            let oldest = self.finished.pop_front();
+            if let Some(process) = oldest.and_then(|id| self.processes.get(&id)) {
+                Process::expire(process);
+            }
+        }
+    }
+
+    /// All processes are to end within this time from now on; it may only come nearer.
+    fn hurry(&self, grace: Option<Duration>) {
+        let grace = grace.unwrap_or(self.context.grace);
+        // A grace that is longer than time itself is as good as one of a year.
+        let year = Duration::from_hours(365 * 24);
+        let until = Instant::now() + grace.min(year);
+        self.context.shutdown.send_if_modified(|known| {
+            let sooner = known.is_none_or(|known| until < known);
+            if sooner {
+                *known = Some(until);
+            }
+            sooner
+        });
+    }
+
     /// Sees every process out, answering meanwhile; nothing new is started.
-    async fn shut_down(mut self) {
-        self.context.shutdown.cancel();
+    async fn shut_down(mut self, grace: Option<Duration>, guard: JoinHandle<()>) {
+        self.hurry(grace);
         self.tasks.close();
         let tasks = self.tasks.clone();
         let ended = tasks.wait();
@@ -205,8 +259,13 @@ impl ProcessManager {
             shutdowns,
             ..
         } = self;
+        // What sweeps and starts the guard ends by itself. From then on the task has the guard alone, and
+        // gives it back to the directory, which lets it go last of all.
+        context.ready.wait().await;
+        guard.abort();
+        let _ = guard.await;
         let pool = context.pool.clone();
-        // Removing what is left on disk blocks.
+        // Hunting what is left of all processes, and removing what is left on disk, blocks.
         let removed = pool.run(move || drop(context)).await;
         if let Err(error) = removed {
             tracing::warn!(%error, "cannot remove the manager's directory");
@@ -218,9 +277,61 @@ impl ProcessManager {
         // Whoever asked between the last answer and the close: each gets the same answer as
         // those who ask later, by the reply's drop, but for a shutdown, which has been done.
         while let Some(command) = commands.recv().await {
-            if let Command::ShutDown(reply) = command {
+            if let Command::ShutDown(_, reply) = command {
                 let _ = reply.send(());
             }
+        }
+    }
+}
+
+/// Sweeps what dead managers have left in the working directory, starts the guard, and stays with it.
+async fn start_up(context: Arc<Context>) {
+    let dir = Arc::clone(&context.dir);
+    let with_guard = context.with_guard;
+    let started = context.pool.run(move || {
+        let swept = dir.sweep();
+        (swept, with_guard.then(|| dir.start_guard()))
+    });
+    let (swept, guard) = match started.await {
+        Ok((swept, guard)) => (swept, guard.transpose()),
+        Err(error) => (Vec::new(), Err(error)),
+    };
+    for swept in swept {
+        context.events.tell_early(Event::Swept(swept));
+    }
+    context.ready.set();
+    let error = match guard {
+        Ok(None) => return,
+        Ok(Some(guard)) => {
+            let mut kept = Kept {
+                dir: Arc::clone(&context.dir),
+                guard: Some(guard),
+            };
+            match &mut kept.guard {
+                Some(guard) => guard.ended().await,
+                None => return,
+            }
+        }
+        Err(error) => error,
+    };
+    tracing::warn!(%error, "there is no guard: children would outlive this program if it was killed");
+    let reason = error.to_string();
+    context
+        .events
+        .tell_early(Event::GuardUnavailable { reason });
+}
+
+/// The guard while it is watched. Whatever ends the watching, the runtime's own end included, it goes
+/// back to the directory: that dismisses it when there is nothing left to guard.
+struct Kept {
+    dir: Arc<ManagerDir>,
+    guard: Option<Guard>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(guard) = self.guard.take() {
+            self.dir.keep_guard(guard);
         }
     }
 }
@@ -230,7 +341,7 @@ impl ProcessManager {
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use std::time::Duration;
+/// use std::time::{Duration, Instant};
 /// use procession_manager::ProcessManager;
 ///
 /// let manager = ProcessManager::builder()
@@ -245,7 +356,16 @@ impl ProcessManager {
 pub struct ProcessManagerBuilder {
     working_directory: Option<PathBuf>,
     drain: DrainBounds,
+    grace: Option<Duration>,
+    retained: Option<usize>,
+    without_guard: bool,
 }
+
+/// How long a process that is stopped has to end by itself, unless set otherwise: 5 s.
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(5);
+
+/// How many processes that have exited a manager keeps unless set otherwise: 1,024.
+pub const DEFAULT_RETAINED: usize = 1024;
 
 impl ProcessManagerBuilder {
     /// Where everything is kept: see [`ProcessManager::spawn`]. Without it, in a private temporary
@@ -269,6 +389,33 @@ impl ProcessManagerBuilder {
         self
     }
 
+    /// How long a process that is stopped has to end by itself, before it is killed;
+    /// [`DEFAULT_GRACE`] unless set. A stop may bring its own.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = Some(grace);
+        self
+    }
+
+    /// How many processes that have exited are kept, with their reports and logs;
+    /// [`DEFAULT_RETAINED`] unless set. When there are more, the oldest is removed, as by
+    /// [`remove`](ProcessManagerHandle::remove), and
+    /// [`Event::Removed`] tells it. A [`ProcessHandle`] keeps the report of its process all the same.
+    pub fn retain_exited(mut self, count: usize) -> Self {
+        self.retained = Some(count);
+        self
+    }
+
+    /// Whether a guard is started; it is unless set.
+    ///
+    /// The guard is one `/bin/sh` beside this program that waits for its end. If this program is
+    /// killed, or ends without [`shutdown`](ProcessManagerHandle::shutdown), the guard kills all that
+    /// the manager has started, and removes its directories. Without it they stay until the next
+    /// manager starts in the same working directory.
+    pub fn guard(mut self, guard: bool) -> Self {
+        self.without_guard = !guard;
+        self
+    }
+
     /// Starts the manager.
     ///
     /// # Errors
@@ -289,18 +436,26 @@ impl ProcessManagerBuilder {
             dir,
             pool: pool.clone(),
             drain: self.drain,
+            grace: self.grace.unwrap_or(DEFAULT_GRACE),
+            with_guard: !self.without_guard,
+            events: Events::new(),
+            hunter: Hunter::new(),
+            ready: Flag::default(),
             files: Arc::new(FileEvents::new(tokio::runtime::Handle::current())),
-            shutdown: CancellationToken::new(),
+            shutdown: watch::Sender::new(None),
             registry: sender.downgrade(),
         });
         let manager = ProcessManager {
             context,
             commands,
             processes: HashMap::new(),
+            finished: VecDeque::new(),
+            retained: self.retained.unwrap_or(DEFAULT_RETAINED),
             tasks: TaskTracker::new(),
             shutdowns: Vec::new(),
         };
+        let events = Arc::downgrade(&manager.context);
         tokio::spawn(manager.run());
-        Ok(ProcessManagerHandle::new(sender, pool))
+        Ok(ProcessManagerHandle::new(sender, pool, events))
     }
 }

@@ -44,6 +44,8 @@ pub mod script;
 #[cfg(feature = "serde")]
 mod data;
 mod environment;
+mod identity;
+mod leftovers;
 mod logging;
 mod messaging;
 mod options;
@@ -53,8 +55,9 @@ mod stdio;
 mod validate;
 
 pub use command::{
-    Cmd, ConfigurationError, Environment, Logging, Messaging, Output, Overflow, Stdin,
-    Subscription, Transport,
+    Cmd, ConfigurationError, Environment, Leftovers, Logging, Messaging, Output, Overflow,
+    Resource, Stdin, Subscription, Transport,
 };
+pub(crate) use identity::{Identity, Limits};
 pub use runnable::Runnable;
 pub use script::{SCRIPT_FILE_PATH_PLACEHOLDER, Script, ScriptRunConfig, ScriptingLanguage};

@@ -22,13 +22,16 @@ use tokio::time::timeout;
 use self::close_input::Closing;
 use self::pool::Pool;
 use self::spawn::LogName;
-use crate::error::{GetLogsError, ReadMessageError, RemoveProcessError, WriteMessageError};
+use crate::error::{
+    GetLogsError, ReadMessageError, RemoveProcessError, SignalProcessError, WriteMessageError,
+};
 use crate::id::ProcessId;
 use crate::info::ProcessInfo;
-use crate::lifecycle::{ExitCause, ExitReport, ProcessState};
+use crate::lifecycle::{ExitCause, ExitReport, OutputState, ProcessState};
 use crate::logs::{Logs, LogsQuery};
 use crate::messaging::hub::Hub;
 use crate::messaging::outbox::{Closed, Outbox, SendFailure};
+use crate::signal::Signal;
 
 /// How long a failed write waits for the exit that is its likely reason.
 const EXIT_AFTER_BROKEN_PIPE: Duration = Duration::from_millis(250);
@@ -37,7 +40,16 @@ const EXIT_AFTER_BROKEN_PIPE: Duration = Duration::from_millis(250);
 /// answered at once.
 #[derive(Debug)]
 pub(crate) enum Control {
+    /// Stop it; with the manager's grace, where there is none.
+    Stop {
+        grace: Option<Duration>,
+    },
     Kill(ExitCause),
+    /// Remove it: newer ones have exited.
+    Expire,
+    Signal(Signal, oneshot::Sender<Result<(), SignalProcessError>>),
+    /// The same for its whole tree; answered with how many processes got it.
+    SignalTree(Signal, oneshot::Sender<Result<u32, SignalProcessError>>),
     /// Kill it and forget it: nobody has it.
     Abandon,
     Remove(oneshot::Sender<Result<(), RemoveProcessError>>),
@@ -116,20 +128,43 @@ impl Process {
         self.status.borrow().report.clone()
     }
 
-    /// Resolves with the final report; `None` if the manager went away without one.
+    /// Resolves with the report once the output has been read; `None` if the manager went away
+    /// without one.
+    pub(crate) async fn drained(&self) -> Option<ExitReport> {
+        self.report_when(|status| {
+            let report = status.report.as_deref();
+            report.is_some_and(|report| report.output() != OutputState::Draining)
+        })
+        .await
+    }
+
+    /// Resolves with the final report, when nothing of its tree is left either.
     pub(crate) async fn finished(&self) -> Option<ExitReport> {
+        self.report_when(|status| status.state == ProcessState::Finished)
+            .await
+    }
+
+    async fn report_when(&self, ready: impl Fn(&Status) -> bool) -> Option<ExitReport> {
         let mut status = self.status.subscribe();
         // The sender is in `self`, so the end of the task shows as a closed control channel.
         tokio::select! {
             biased;
-            status = status.wait_for(|status| status.state == ProcessState::Finished) => {
-                status.ok()?.report.as_deref().cloned()
-            }
+            status = status.wait_for(&ready) => status.ok()?.report.as_deref().cloned(),
             () = self.control.closed() => {
                 let status = self.status.borrow();
-                let over = status.state == ProcessState::Finished;
-                status.report.as_deref().filter(|_| over).cloned()
+                status.report.as_deref().filter(|_| ready(&status)).cloned()
             }
+        }
+    }
+
+    /// Why a signal cannot be sent: it has exited, or is not there yet.
+    pub(crate) fn signal_error(&self) -> SignalProcessError {
+        match self.report() {
+            Some(report) => SignalProcessError::ProcessExited {
+                id: self.id,
+                report: Box::new(ExitReport::clone(&report)),
+            },
+            None => SignalProcessError::ProcessNotFound(self.id),
         }
     }
 
@@ -151,6 +186,11 @@ impl Process {
     /// Kills it, asked from where nothing can wait.
     pub(crate) fn kill_soon(process: &Arc<Self>) {
         process.ask_soon(Control::Kill(ExitCause::Killed));
+    }
+
+    /// Removes it: newer processes have exited.
+    pub(crate) fn expire(process: &Arc<Self>) {
+        process.ask_soon(Control::Expire);
     }
 
     fn ask_soon(self: &Arc<Self>, request: Control) {

@@ -2,24 +2,37 @@
 //!
 //! ```text
 //! <working directory>/.procession.lock          held while a manager uses the directory
-//! <working directory>/<manager uuid>/           0700; all that this manager makes
+//! <working directory>/<manager uuid>/           0700; all that this manager makes; 0711 from the
+//!                                               first child of another user on
 //! <working directory>/<manager uuid>/.procession   the marker of such a directory
-//! <working directory>/<manager uuid>/<process uuid>/   0700; a run directory
+//! <working directory>/<manager uuid>/<process uuid>/   0700; a run directory, of its child's user
 //! ```
 //!
-//! Each of them is removed when its owner is dropped.
+//! The modes hold whatever the umask; nobody else can use or replace any of it, so a working directory
+//! in which others can is refused.
+//!
+//! Each of them is removed when its owner is dropped; before its own directory goes, the manager's
+//! owner sees to it that no process is left that belongs to it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+mod private;
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::geteuid;
 use uuid::Uuid;
 
-const LOCK_FILE: &str = ".procession.lock";
-const MARKER: &str = ".procession";
+use crate::containment::{Guard, Swept, Tag, Tree, extinguish, sweep};
+use private::private_dir;
+pub(crate) use private::{create_fifo, create_new, open_own};
+
+pub(crate) const LOCK_FILE: &str = ".procession.lock";
+/// Holds the manager's UUID and a newline.
+pub(crate) const MARKER: &str = ".procession";
 
 /// What we make in a run directory: FIFOs, given input, and logs.
 pub(crate) const INPUT: &str = "input";
@@ -29,6 +42,11 @@ pub(crate) const STDOUT_LOG: &str = "stdout.log";
 pub(crate) const STDERR_LOG: &str = "stderr.log";
 pub(crate) const MERGED_LOG: &str = "merged.log";
 const NAMES: [&str; 6] = [INPUT, OUTPUT, STDIN, STDOUT_LOG, STDERR_LOG, MERGED_LOG];
+/// The child never opens these.
+const OURS: [&str; 4] = [STDIN, STDOUT_LOG, STDERR_LOG, MERGED_LOG];
+
+/// Others may pass through, and see nothing.
+const PASSABLE: u32 = 0o711;
 
 /// A manager's own directory; removed with all that is in it when the last owner goes.
 #[derive(Debug)]
@@ -36,9 +54,10 @@ pub(crate) struct ManagerDir {
     path: PathBuf,
     id: Uuid,
     spare: Arc<Spare>,
+    guard: Mutex<Option<Guard>>,
     // Dropped in this order: the lock goes before a private working directory does.
     _lock: Lock,
-    _private: Option<OwnedDir>,
+    private: Option<OwnedDir>,
 }
 
 impl ManagerDir {
@@ -49,6 +68,7 @@ impl ManagerDir {
         if !root.is_dir() {
             return Err(named(io::ErrorKind::NotADirectory.into()));
         }
+        check_writers(&root)?;
         Self::create(&root, None)
     }
 
@@ -57,6 +77,7 @@ impl ManagerDir {
         let temporary = std::env::temp_dir();
         let named = |error: io::Error| naming("directory for temporary files", &temporary, &error);
         let root = temporary.canonicalize().map_err(named)?;
+        check_writers(&root)?;
         let root = root.join(format!("procession-{}", Uuid::new_v4().simple()));
         private_dir(&root).map_err(|error| naming("working directory", &root, &error))?;
         Self::create(&root.clone(), Some(OwnedDir { path: root }))
@@ -71,17 +92,52 @@ impl ManagerDir {
             path,
             id,
             spare: Arc::new(Spare::new()),
+            guard: Mutex::new(None),
             _lock: lock,
-            _private: private,
+            private,
         };
         create_new(&dir.path.join(MARKER))
+            .and_then(|mut marker| writeln!(marker, "{id}"))
             .map_err(|error| naming("working directory", root, &error))?;
         Ok(dir)
+    }
+
+    /// Takes away what dead managers have left in the working directory. Blocking.
+    pub(crate) fn sweep(&self) -> Vec<Swept> {
+        match (&self.private, self.path.parent()) {
+            (None, Some(root)) => sweep(root, self.id),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Starts the guard over this manager. Blocking.
+    pub(crate) fn start_guard(&self) -> io::Result<Guard> {
+        let private = self.private.as_ref().map(|dir| dir.path.as_path());
+        let dirs: Vec<_> = [Some(self.path.as_path()), private]
+            .into_iter()
+            .flatten()
+            .collect();
+        Guard::start(self.id, &dirs)
+    }
+
+    /// Keeps the guard until everything is gone that it guards.
+    pub(crate) fn keep_guard(&self, guard: Guard) {
+        let mut kept = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = Some(guard);
     }
 
     /// The manager's identity, new for each manager.
     pub(crate) fn id(&self) -> Uuid {
         self.id
+    }
+
+    /// Lets other users pass through to the run directories that are theirs.
+    pub(crate) fn let_users_pass(&self) -> io::Result<()> {
+        private::set_mode(&self.path, PASSABLE)?;
+        match &self.private {
+            Some(root) => private::set_mode(&root.path, PASSABLE),
+            None => Ok(()),
+        }
     }
 
     /// Makes the run directory of a process.
@@ -100,8 +156,14 @@ impl ManagerDir {
     }
 }
 
+/// The end of a manager takes everything that it has started with it, also where there was no time for
+/// a shutdown.
 impl Drop for ManagerDir {
     fn drop(&mut self) {
+        extinguish(Tree {
+            tag: Tag::Manager(self.id),
+            root: None,
+        });
         if let Err(error) = remove(&self.path) {
             tracing::warn!(directory = %self.path.display(), %error, "cannot remove the manager's directory");
         }
@@ -118,6 +180,12 @@ pub(crate) struct RunDir {
 impl RunDir {
     pub(crate) fn path(&self) -> &Path {
         &self.dir.path
+    }
+
+    /// Gives it to the user that the child runs as. Gives whether there is anything in it that the
+    /// child is to open.
+    pub(crate) fn give_to(&self, user: u32, group: Option<u32>) -> io::Result<bool> {
+        private::give(self.path(), user, group, &OURS)
     }
 
     /// Removes it now and says how that went.
@@ -195,18 +263,22 @@ fn remove_ours(path: &Path) -> io::Result<()> {
     fs::remove_dir(path)
 }
 
-/// Makes a directory that is ours alone: it must not be there yet.
-fn private_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().mode(0o700).create(path)
-}
-
-/// Makes a file of mode 0600 that must not be there yet, open for writing.
-pub(crate) fn create_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+/// Refuses a directory in which others can replace what is ours. With the sticky bit only the owner of
+/// the directory can, besides us: inode(7).
+fn check_writers(root: &Path) -> io::Result<()> {
+    let metadata = fs::metadata(root).map_err(|error| naming("directory", root, &error))?;
+    let others_write = metadata.mode() & 0o022 != 0;
+    let sticky = metadata.mode() & 0o1000 != 0;
+    let trusted = [0, geteuid().as_raw()].contains(&metadata.uid());
+    if !others_write || (sticky && trusted) {
+        return Ok(());
+    }
+    let text = format!(
+        "working directory {0}: others can write in it (mode {1:04o}) and replace what is kept there; use `chmod go-w {0}` or a directory of your own",
+        root.display(),
+        metadata.mode() & 0o7777
+    );
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
 }
 
 fn naming(what: &str, path: &Path, error: &io::Error) -> io::Error {
@@ -246,6 +318,12 @@ impl Lock {
                     naming("working directory", root, &error.into())
                 });
             }
+            // A umask may have left less of the mode.
+            let own = file.metadata()?.uid() == geteuid().as_raw();
+            if own {
+                file.set_permissions(Permissions::from_mode(0o600))
+                    .map_err(|error| naming("working directory", root, &error))?;
+            }
             // The manager before us removes the file while it holds the lock: what we have locked
             // counts only if it is still the file of that name.
             let locked = file.metadata()?;
@@ -273,7 +351,6 @@ impl Drop for Lock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn everything_is_private_and_goes_with_its_owner() {
@@ -285,6 +362,8 @@ mod tests {
         assert_eq!(mode(run.path()), 0o700);
         assert_eq!(mode(&manager.path.join(MARKER)), 0o600);
         assert_eq!(mode(&root.path().join(LOCK_FILE)), 0o600);
+        let marker = fs::read_to_string(manager.path.join(MARKER)).expect("text");
+        assert_eq!(marker, format!("{}\n", manager.id()));
         fs::write(run.path().join("left"), "behind").expect("written");
         let path = run.path().to_owned();
         run.remove().expect("removed");
@@ -341,6 +420,41 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_working_directory_that_others_can_write_is_refused() {
+        let root = tempfile::tempdir().expect("a directory");
+        for (mode, taken) in [
+            (0o700, true),
+            (0o755, true),
+            (0o720, false),
+            (0o702, false),
+            (0o777, false),
+            (0o1777, true),
+        ] {
+            fs::set_permissions(root.path(), Permissions::from_mode(mode)).expect("set");
+            match ManagerDir::open(root.path()) {
+                Ok(_) => assert!(taken, "{mode:o}"),
+                Err(error) => {
+                    assert!(!taken, "{mode:o}: {error}");
+                    assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+                    let remedy = format!("chmod go-w {}", root.path().display());
+                    assert!(error.to_string().contains(&remedy), "{error}");
+                }
+            }
+            assert_eq!(fs::read_dir(root.path()).expect("there").count(), 0);
+        }
+    }
+
+    #[test]
+    fn other_users_pass_once_they_are_let() {
+        let manager = ManagerDir::temporary().expect("made");
+        let root = manager.path.parent().expect("in one").to_owned();
+        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        assert_eq!((mode(&root), mode(&manager.path)), (0o700, 0o700));
+        manager.let_users_pass().expect("allowed");
+        assert_eq!((mode(&root), mode(&manager.path)), (0o711, 0o711));
     }
 
     #[test]

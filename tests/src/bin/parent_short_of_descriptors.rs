@@ -3,19 +3,22 @@
 
 use std::env;
 use std::error::Error;
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use procession_manager::{Cmd, Logging, Messaging, ProcessManager, SpawnProcessError};
-use procession_tests::procfs::descriptors;
-use procession_tests::{eventually, fixture_main, programs};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use procession_manager::{
+    Cmd, Logging, Messaging, Output, ProcessManager, SpawnProcessError, Stdin,
+};
+use procession_tests::procfs::{children, descriptors};
+use procession_tests::{eventually, fixture_main, programs, run_directories};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 /// More than one spawn can need.
 const MOST_ROOM: u64 = 60;
+/// The same for one that shares all of its streams.
+const MOST_BARE_ROOM: u64 = 4;
 
 fn main() -> ExitCode {
     fixture_main(|| {
@@ -32,18 +35,27 @@ async fn parent(directory: &Path) -> Result<(), Box<dyn Error>> {
             .messaging(Messaging::named_pipes())
             .logging(Logging::stdout_and_stderr())
     };
+    // The first descriptor that this one needs is the one that watches it, when it runs already.
+    let bare = || {
+        Cmd::new(programs::sh())
+            .args(["-c", "exec sleep 1000"])
+            .stdin(Stdin::Inherit)
+            .stdout(Output::Inherit)
+            .stderr(Output::Inherit)
+    };
     // What is opened once and kept is open from here on.
     let first = manager.spawn_with_handle(child()).await?;
     first.kill().await?;
     first.remove().await?;
-    let open = settled().await;
+    let mut open = settled().await;
 
     let mut refused = Vec::new();
     let mut started = 0;
-    for room in 0..MOST_ROOM {
+    let full = (0..MOST_ROOM).map(|room| (room, child()));
+    for (room, cmd) in full.chain((0..MOST_BARE_ROOM).map(|room| (room, bare()))) {
         let before = getrlimit(Resource::Nofile);
         allow(limit_with_room(room))?;
-        let spawned = manager.spawn_with_handle(child()).await;
+        let spawned = manager.spawn_with_handle(cmd).await;
         setrlimit(Resource::Nofile, before)?;
         match spawned {
             Ok(process) => {
@@ -53,6 +65,14 @@ async fn parent(directory: &Path) -> Result<(), Box<dyn Error>> {
             }
             Err(error @ SpawnProcessError::ResourceLimit { .. }) => refused.push(error.to_string()),
             Err(other) => return Err(format!("with room for {room}: {other:?}").into()),
+        }
+        let left = children();
+        for pid in left.iter().filter_map(|child| child.pid.try_into().ok()) {
+            // It would hold the streams of the test open.
+            kill_process(Pid::from_raw(pid).ok_or("no pid")?, Signal::KILL)?;
+        }
+        if !left.is_empty() {
+            return Err(format!("with room for {room}, a child is left: {left:?}").into());
         }
         let left = run_directories(directory)?;
         if !left.is_empty() {
@@ -64,6 +84,8 @@ async fn parent(directory: &Path) -> Result<(), Box<dyn Error>> {
             async || (descriptors().len() <= open).then_some(()),
         )
         .await;
+        // What a limit made the manager give up does not hide what is left open later.
+        open = open.min(descriptors().len());
     }
     let mut output = io::stdout();
     writeln!(output, "refused {}\nstarted {started}", refused.len())?;
@@ -109,20 +131,4 @@ fn allow(descriptors: u64) -> io::Result<()> {
         ..getrlimit(Resource::Nofile)
     };
     Ok(setrlimit(Resource::Nofile, limit)?)
-}
-
-fn run_directories(working: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for manager in fs::read_dir(working)?
-        .filter_map(Result::ok)
-        .filter(|entry| entry.path().is_dir())
-    {
-        found.extend(
-            fs::read_dir(manager.path())?
-                .filter_map(Result::ok)
-                .map(|entry| entry.path()),
-        );
-    }
-    found.retain(|path| path.is_dir());
-    Ok(found)
 }

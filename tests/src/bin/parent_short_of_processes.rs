@@ -6,9 +6,11 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use procession_manager::{Cmd, Messaging, ProcessManager, SpawnProcessError};
-use procession_tests::{become_nobody, fixture_main};
+use procession_tests::procfs::descriptors;
+use procession_tests::{become_nobody, eventually, fixture_main, run_directories};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 fn main() -> ExitCode {
@@ -37,6 +39,7 @@ async fn parent(directory: &Path) -> Result<(), Box<dyn Error>> {
             ..before
         },
     )?;
+    let open = descriptors().len();
     let refused = manager.spawn(child()).await;
     setrlimit(Resource::Nproc, before)?;
     let error = match refused {
@@ -46,6 +49,16 @@ async fn parent(directory: &Path) -> Result<(), Box<dyn Error>> {
     if manager.list().await?.len() != 1 || !first.get_process_info().await?.is_running() {
         return Err("the refusal has disturbed the first process, or left an entry".into());
     }
+    let directories = run_directories(directory)?;
+    if directories.len() != 1 {
+        return Err(format!("there should be one run directory: {directories:?}").into());
+    }
+    eventually(
+        "the descriptors of the refused spawn to be closed",
+        Duration::from_secs(2),
+        async || (descriptors().len() <= open).then_some(()),
+    )
+    .await;
     writeln!(io::stdout(), "{error}")?;
 
     let next = manager.spawn_with_handle(child()).await?;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use procession_wire::Message;
 use tokio::sync::oneshot;
@@ -9,8 +10,9 @@ use tokio::sync::oneshot;
 use super::{Missing, ProcessManagerHandle};
 use crate::error::{
     GetLogsError, GetProcessInfoError, KillProcessError, ReadMessageError, RemoveProcessError,
-    WaitError, WriteMessageError,
+    SignalProcessError, StopProcessError, WaitError, WriteMessageError,
 };
+use crate::events::EventStream;
 use crate::id::ProcessId;
 use crate::info::ProcessInfo;
 use crate::lifecycle::{ExitCause, ExitReport};
@@ -21,6 +23,7 @@ use crate::messaging::sink::MessageSink;
 use crate::model::Subscription;
 use crate::process::spawn::LogName;
 use crate::process::{Control, Process};
+use crate::signal::Signal;
 
 /// A handle to one process: what [`ProcessManagerHandle`] does, without the id, and without asking
 /// the manager. Clones are cheap.
@@ -249,14 +252,99 @@ impl ProcessHandle {
     ///
     /// [`WaitError`]: the manager has ended without learning how the process did.
     pub async fn wait(&self) -> Result<ExitReport, WaitError> {
+        match self.process.drained().await {
+            Some(report) => Ok(report),
+            None => Err(self.missing().into()),
+        }
+    }
+
+    /// The same, but for at most this time: `None` where it has not finished by then. It goes on
+    /// running; to have it stopped then, see [`Cmd::timeout`](crate::Cmd::timeout).
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`].
+    pub async fn wait_timeout(&self, timeout: Duration) -> Result<Option<ExitReport>, WaitError> {
+        match tokio::time::timeout(timeout, self.wait()).await {
+            Ok(report) => report.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Stops it and its tree, with the [grace](crate::ProcessManagerBuilder::grace) of its manager.
+    ///
+    /// It is asked to end: over frames by the `stop` frame at once and SIGTERM at half the grace,
+    /// else by the end of its input and SIGTERM at once. SIGTERM goes to all processes of its tree.
+    /// What is left at the end of the grace is killed. Resolves with the exit report when nothing of
+    /// the tree is left. A process that has ended already is no error: its report is what it was.
+    ///
+    /// A second stop can only shorten the grace of the first; [`kill`](Self::kill) ends it at once.
+    ///
+    /// Cancel safe: once this was polled, the stop is carried out.
+    ///
+    /// # Errors
+    ///
+    /// [`StopProcessError`]: the manager has ended without learning how the process did.
+    pub async fn stop(&self) -> Result<ExitReport, StopProcessError> {
+        self.stop_within(None).await
+    }
+
+    /// The same, with a grace of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`StopProcessError`].
+    pub async fn stop_with(&self, grace: Duration) -> Result<ExitReport, StopProcessError> {
+        self.stop_within(Some(grace)).await
+    }
+
+    async fn stop_within(&self, grace: Option<Duration>) -> Result<ExitReport, StopProcessError> {
+        self.process.ask(Control::Stop { grace }).await;
         match self.process.finished().await {
             Some(report) => Ok(report),
             None => Err(self.missing().into()),
         }
     }
 
-    /// Kills it with its whole process group (`SIGKILL`); resolves with the exit report when it has
-    /// finished. A process that has ended already is no error: its report is what it was.
+    /// Sends it a signal: to the process itself and to nothing that it has started. Never to another
+    /// process that has its number by now: it goes by `pidfd_send_signal(2)`.
+    ///
+    /// # Errors
+    ///
+    /// [`SignalProcessError`]; [`SignalProcessError::ProcessExited`] once it has exited.
+    pub async fn signal(&self, signal: Signal) -> Result<(), SignalProcessError> {
+        let (reply, answer) = oneshot::channel();
+        if self.process.ask(Control::Signal(signal, reply)).await
+            && let Ok(result) = answer.await
+        {
+            return result;
+        }
+        Err(self.missing().into())
+    }
+
+    /// Sends a signal to it and to all that it has started; says how many processes got it. What
+    /// starts while this looks for them may be missed.
+    ///
+    /// # Errors
+    ///
+    /// [`SignalProcessError`]; [`SignalProcessError::ProcessExited`] once it has exited.
+    pub async fn signal_tree(&self, signal: Signal) -> Result<u32, SignalProcessError> {
+        let (reply, answer) = oneshot::channel();
+        if self.process.ask(Control::SignalTree(signal, reply)).await
+            && let Ok(result) = answer.await
+        {
+            return result;
+        }
+        Err(self.missing().into())
+    }
+
+    /// What happens to it from now on. The stream ends when it is removed.
+    pub fn events(&self) -> EventStream {
+        self.manager.events_of(self.id())
+    }
+
+    /// Kills it and all that it has started (`SIGKILL`); resolves with the exit report when nothing
+    /// of its tree is left. A process that has ended already is no error: its report is what it was.
     ///
     /// Cancel safe: once this was polled, the kill is carried out.
     ///

@@ -11,7 +11,8 @@ use std::time::Duration;
 pub enum ExitCause {
     /// It exited, or was ended by something that is not this manager.
     ByItself,
-    /// It was asked to stop, and did.
+    /// It was asked to stop, and ended within its grace or was killed at the end of that; the signal
+    /// tells which.
     Stopped,
     /// It was killed through this manager.
     Killed,
@@ -91,6 +92,7 @@ pub struct ExitReport {
     pub(crate) run_time: Duration,
     pub(crate) usage: Option<ResourceUsage>,
     pub(crate) output: OutputState,
+    pub(crate) hunted: Option<u32>,
 }
 
 impl ExitReport {
@@ -130,6 +132,17 @@ impl ExitReport {
         self.usage
     }
 
+    /// How many processes of its tree, beside itself, had to be hunted down and killed; none where
+    /// that is not known yet (`wait` does not wait for the hunt, `stop`, `kill` and the event
+    /// [`Finished`](crate::Event::Finished) do), or where they were to be
+    /// [left](crate::Leftovers::Leave).
+    ///
+    /// Counted are those that the hunt found alive. What was in the process's own group when it
+    /// exited is killed with it, before the hunt.
+    pub fn hunted(&self) -> Option<u32> {
+        self.hunted
+    }
+
     /// Whether all of its output was read.
     pub fn output(&self) -> OutputState {
         self.output
@@ -151,6 +164,10 @@ impl fmt::Display for ExitReport {
         )?;
         if self.output == OutputState::Cut {
             write!(f, "; {}", self.output)?;
+        }
+        if let Some(hunted @ 1..) = self.hunted {
+            let s = if hunted == 1 { "" } else { "es" };
+            write!(f, "; {hunted} process{s} that it had started hunted down")?;
         }
         f.write_str(")")
     }

@@ -24,27 +24,47 @@ fn by_code(code: i32) -> Input {
     }
 }
 
-const STARTED: Input = Input::Started { outputs: 1 };
+const GRACE: Duration = Duration::from_secs(4);
+const STARTED: Input = Input::Started {
+    outputs: 1,
+    frames: false,
+};
+const WITH_FRAMES: Input = Input::Started {
+    outputs: 1,
+    frames: true,
+};
+const STOP: Input = Input::Stop {
+    grace: GRACE,
+    cause: ExitCause::Stopped,
+};
 const KILL: Input = Input::Kill(ExitCause::Killed);
 const ENDED: Input = Input::OutputEnded(OutputState::Complete);
+const HUNTED: Input = Input::Hunted(2);
+const SHUT_DOWN: Input = Input::ShutDown { grace: GRACE };
 
-/// The inputs that lead to each state.
-fn states() -> [(&'static str, Vec<Input>); 6] {
+/// The inputs that lead to each state. While draining and drained, a hunt is under way.
+fn states() -> [(&'static str, Vec<Input>); 8] {
     [
         ("spawning", vec![]),
         ("running", vec![STARTED]),
+        ("stopping", vec![STARTED, STOP]),
         ("killing", vec![STARTED, KILL]),
         ("draining", vec![STARTED, by_code(0)]),
-        ("finished", vec![STARTED, by_code(0), ENDED]),
+        ("drained", vec![STARTED, by_code(0), ENDED]),
+        ("finished", vec![STARTED, by_code(0), ENDED, HUNTED]),
         ("removed", vec![Input::StartFailed]),
     ]
 }
 
-/// What is done, in few letters: K(ill), P(ublish) and the state, R(eport), D(rain), N(o removal),
-/// C(lean up).
+/// What is done, in few letters: the stop F(rame), E(nd of input), T(ERM), K(ill), H(unt), P(ublish)
+/// and the state, R(eport), D(rain), N(o removal), C(lean up).
 fn letters(effects: &[Effect]) -> String {
     let letters = effects.iter().map(|effect| match effect {
+        Effect::SendStop => "F".to_owned(),
+        Effect::EndInput => "E".to_owned(),
+        Effect::TermTree => "T".to_owned(),
         Effect::KillTree => "K".to_owned(),
+        Effect::Hunt => "H".to_owned(),
         Effect::Publish(state) => format!("P:{state}"),
         Effect::Report(report) => format!("R:{:?}", report.output()),
         Effect::Drain => "D".to_owned(),
@@ -56,34 +76,147 @@ fn letters(effects: &[Effect]) -> String {
 
 #[test]
 fn every_state_meets_every_input() {
-    let exit = "R:Draining P:exited D";
-    let last = "R:Complete P:finished";
+    let dead = "R:Draining P:exited D";
+    let exit = "R:Draining P:exited D H";
+    let done = "R:Complete P:finished";
+    let last = "R:Complete P:finished C";
+    let stop = "P:stopping E T";
     let kill = "P:stopping K";
-    // The columns: spawning, running, killing, draining, finished, removed.
-    let table: [(Input, [&str; 6]); 8] = [
-        (STARTED, ["P:running", "", "", "", "", ""]),
-        (Input::StartFailed, ["C", "", "", "", "", ""]),
-        (KILL, ["", kill, "K", "", "", ""]),
-        (by_code(0), ["", exit, exit, "", "", ""]),
-        (ENDED, ["", "", "", last, "", ""]),
-        (Input::Remove, ["N", "N", "N", "N", "C", ""]),
-        (Input::ShutDown, ["", kill, "K", "", "C", ""]),
-        (Input::Abandon, ["", kill, "K", "", "C", ""]),
+    // The columns: spawning, running, stopping, killing, draining, drained, finished, removed.
+    let table: [(Input, [&str; 8]); 11] = [
+        (STARTED, ["P:running", "", "", "", "", "", "", ""]),
+        (Input::StartFailed, ["C", "", "", "", "", "", "", ""]),
+        (STOP, ["", stop, "", "", "", "", "", ""]),
+        (KILL, ["", kill, "K", "", "", "", "", ""]),
+        (Input::Tick, ["", "", "", "", "", "", "", ""]),
+        (by_code(0), ["", exit, exit, dead, "", "", "", ""]),
+        (ENDED, ["", "", "", "", "R:Complete", "", "", ""]),
+        (HUNTED, ["", "", "", "", "", done, "", ""]),
+        (Input::Remove, ["N", "N", "N", "N", "N", last, "C", ""]),
+        (SHUT_DOWN, ["", stop, "", "", "", "", "C", ""]),
+        (Input::Abandon, ["", kill, "K", "", "", "", "C", ""]),
     ];
     for (input, row) in table {
         for ((state, path), expected) in states().into_iter().zip(row) {
+            let now = Instant::now();
             let mut lifecycle = Lifecycle::new();
             for step in path {
-                lifecycle.step(step, Instant::now());
+                lifecycle.step(step, now);
             }
-            let effects = lifecycle.step(input, Instant::now());
+            let effects = lifecycle.step(input, now);
             assert_eq!(letters(&effects), expected, "{input:?} while {state}");
         }
     }
 }
 
-fn report_after(inputs: &[Input]) -> ExitReport {
+/// What is done at each of the times, in seconds after the start.
+fn course(plan: Plan, steps: &[(u64, Input)]) -> Vec<String> {
+    let start = Instant::now();
     let mut lifecycle = Lifecycle::new();
+    lifecycle.plan(plan);
+    let steps = steps.iter().map(|(second, input)| {
+        let now = start + Duration::from_secs(*second);
+        letters(&lifecycle.step(*input, now))
+    });
+    steps.collect()
+}
+
+#[test]
+fn a_stop_over_frames_asks_then_terms_then_kills() {
+    let steps = [
+        (0, WITH_FRAMES),
+        (0, STOP),
+        (1, Input::Tick),
+        (2, Input::Tick),
+        (3, Input::Tick),
+        (4, Input::Tick),
+        (5, Input::Tick),
+    ];
+    let done = course(Plan::default(), &steps);
+    assert_eq!(done[1..], ["P:stopping F", "", "T", "", "K", ""]);
+}
+
+#[test]
+fn a_stop_without_frames_terms_at_once() {
+    let steps = [(0, STARTED), (0, STOP), (3, Input::Tick), (4, Input::Tick)];
+    let done = course(Plan::default(), &steps);
+    assert_eq!(done[1..], ["P:stopping E T", "", "K"]);
+}
+
+#[test]
+fn a_second_stop_can_only_shorten() {
+    let stop = |seconds| Input::Stop {
+        grace: Duration::from_secs(seconds),
+        cause: ExitCause::Stopped,
+    };
+    for (later, expected) in [
+        (&[(1, stop(100)), (4, Input::Tick)][..], &["", "K"][..]),
+        (&[(1, stop(1)), (2, Input::Tick)], &["", "K"]),
+        (&[(1, stop(0))], &["K"]),
+        (&[(1, stop(u64::MAX)), (4, Input::Tick)], &["", "K"]),
+    ] {
+        let steps: Vec<_> = [(0, STARTED), (0, STOP)]
+            .into_iter()
+            .chain(later.iter().copied())
+            .collect();
+        assert_eq!(course(Plan::default(), &steps)[2..], *expected, "{later:?}");
+    }
+}
+
+#[test]
+fn a_grace_without_end_is_no_fault_and_none_at_all_kills() {
+    let stop = |grace| Input::Stop {
+        grace,
+        cause: ExitCause::Stopped,
+    };
+    let steps = [(0, STARTED), (0, stop(Duration::MAX)), (9, Input::Tick)];
+    assert_eq!(course(Plan::default(), &steps)[1..], ["P:stopping E T", ""]);
+    let steps = [(0, WITH_FRAMES), (0, stop(Duration::ZERO))];
+    assert_eq!(course(Plan::default(), &steps)[1], "P:stopping F K");
+}
+
+#[test]
+fn a_process_whose_time_is_up_is_stopped() {
+    let plan = Plan {
+        timeout: Some((Duration::from_secs(10), GRACE)),
+        ..Plan::default()
+    };
+    let steps = [
+        (0, STARTED),
+        (9, Input::Tick),
+        (10, Input::Tick),
+        (14, Input::Tick),
+    ];
+    let done = course(plan, &steps);
+    assert_eq!(done[1..], ["", "P:stopping E T", "K"]);
+}
+
+#[test]
+fn a_hunt_that_is_over_before_the_exit_is_known_is_not_repeated() {
+    let steps = [(0, STARTED), (0, KILL), (0, HUNTED), (0, by_signal(KILLED))];
+    let done = course(Plan::default(), &steps);
+    assert_eq!(done[2..], ["", "R:Draining P:exited D"]);
+}
+
+#[test]
+fn leftovers_that_may_stay_are_hunted_only_when_the_process_was_ended() {
+    let plan = Plan {
+        leftovers: Leftovers::Leave,
+        ..Plan::default()
+    };
+    let steps = [(0, STARTED), (0, by_code(0)), (0, ENDED)];
+    let done = course(plan, &steps);
+    assert_eq!(
+        done[1..],
+        ["R:Draining P:exited D", "R:Complete P:finished"]
+    );
+    let steps = [(0, STARTED), (0, STOP), (0, by_code(0))];
+    assert_eq!(course(plan, &steps)[2], "R:Draining P:exited D H");
+}
+
+fn report_after(plan: Plan, inputs: &[Input]) -> ExitReport {
+    let mut lifecycle = Lifecycle::new();
+    lifecycle.plan(plan);
     let effects = inputs
         .iter()
         .flat_map(|input| lifecycle.step(*input, Instant::now()));
@@ -96,73 +229,159 @@ fn report_after(inputs: &[Input]) -> ExitReport {
 
 #[test]
 fn the_cause_is_the_first_reason_unless_it_ended_by_itself() {
+    const TERMED: i32 = 15;
     let timed_out = Input::Kill(ExitCause::TimedOut);
-    let cases: [(&[Input], ExitCause); 7] = [
-        (&[STARTED, by_code(3), ENDED], ExitCause::ByItself),
-        (&[STARTED, by_signal(KILLED), ENDED], ExitCause::ByItself),
+    let stop_timed_out = Input::Stop {
+        grace: GRACE,
+        cause: ExitCause::TimedOut,
+    };
+    let cases: [(&[Input], ExitCause); 13] = [
+        (&[STARTED, by_code(3)], ExitCause::ByItself),
+        (&[STARTED, by_signal(KILLED)], ExitCause::ByItself),
+        (&[STARTED, KILL, by_signal(KILLED)], ExitCause::Killed),
         (
-            &[STARTED, KILL, by_signal(KILLED), ENDED],
-            ExitCause::Killed,
-        ),
-        (
-            &[STARTED, timed_out, KILL, by_signal(KILLED), ENDED],
+            &[STARTED, timed_out, KILL, by_signal(KILLED)],
             ExitCause::TimedOut,
         ),
         (
-            &[STARTED, Input::ShutDown, by_signal(KILLED), ENDED],
+            &[STARTED, SHUT_DOWN, by_signal(TERMED)],
             ExitCause::ManagerShutDown,
         ),
         // The exit and the kill passed each other.
-        (&[STARTED, KILL, by_code(0), ENDED], ExitCause::ByItself),
+        (&[STARTED, KILL, by_code(0)], ExitCause::ByItself),
+        (&[KILL, STARTED, by_signal(KILLED)], ExitCause::Killed),
+        (&[STARTED, STOP, by_code(0)], ExitCause::Stopped),
+        (&[STARTED, STOP, by_signal(TERMED)], ExitCause::Stopped),
+        (&[STARTED, STOP, by_signal(KILLED)], ExitCause::Stopped),
+        (&[STARTED, STOP, KILL, by_signal(KILLED)], ExitCause::Killed),
         (
-            &[KILL, STARTED, by_signal(KILLED), ENDED],
-            ExitCause::Killed,
+            &[STARTED, stop_timed_out, STOP, KILL, by_signal(KILLED)],
+            ExitCause::TimedOut,
         ),
+        (&[STOP, STARTED, by_code(1)], ExitCause::Stopped),
     ];
     for (inputs, cause) in cases {
-        assert_eq!(report_after(inputs).cause(), cause, "{inputs:?}");
+        assert_eq!(
+            report_after(Plan::default(), inputs).cause(),
+            cause,
+            "{inputs:?}"
+        );
     }
 }
 
 #[test]
-fn a_kill_during_the_start_is_done_right_after_it() {
-    let mut lifecycle = Lifecycle::new();
-    assert_eq!(letters(&lifecycle.step(KILL, Instant::now())), "");
-    let effects = lifecycle.step(STARTED, Instant::now());
-    assert_eq!(letters(&effects), "P:running P:stopping K");
+fn a_limit_is_the_cause_only_where_there_is_one() {
+    const SIGXCPU: i32 = 24;
+    const SIGXFSZ: i32 = 25;
+    let limited = Plan {
+        cpu_limit: Some(Duration::from_secs(1)),
+        file_limit: true,
+        ..Plan::default()
+    };
+    let spent = |seconds| Input::Exited {
+        status: Some(ExitStatus::from_raw(KILLED)),
+        usage: Some(ResourceUsage {
+            user_time: Duration::from_secs(seconds),
+            ..ResourceUsage::default()
+        }),
+    };
+    let (over, itself) = (ExitCause::LimitExceeded, ExitCause::ByItself);
+    for (plan, exit, cause) in [
+        (limited, by_signal(SIGXCPU), over),
+        (limited, by_signal(SIGXFSZ), over),
+        (limited, spent(1), over),
+        (limited, spent(0), itself),
+        (limited, by_code(1), itself),
+        (Plan::default(), by_signal(SIGXCPU), itself),
+        (Plan::default(), by_signal(SIGXFSZ), itself),
+        (Plan::default(), spent(9), itself),
+    ] {
+        assert_eq!(
+            report_after(plan, &[STARTED, exit]).cause(),
+            cause,
+            "{exit:?}"
+        );
+    }
+}
+
+#[test]
+fn what_was_asked_for_during_the_start_is_done_right_after_it() {
+    let longer = Input::Stop {
+        grace: 2 * GRACE,
+        cause: ExitCause::TimedOut,
+    };
+    for (early, then) in [
+        (&[KILL][..], "P:running P:stopping K"),
+        (&[STOP], "P:running P:stopping E T"),
+        (&[STOP, KILL], "P:running P:stopping K"),
+        (&[KILL, STOP], "P:running P:stopping K"),
+        (&[STOP, longer], "P:running P:stopping E T"),
+    ] {
+        let now = Instant::now();
+        let mut lifecycle = Lifecycle::new();
+        for input in early {
+            assert_eq!(letters(&lifecycle.step(*input, now)), "");
+        }
+        assert_eq!(letters(&lifecycle.step(STARTED, now)), then, "{early:?}");
+        if early.contains(&STOP) && !early.contains(&KILL) {
+            assert_eq!(lifecycle.deadline(), Some(now + GRACE));
+        }
+    }
 }
 
 #[test]
 fn outputs_that_ended_before_the_exit_are_not_waited_for() {
-    let mut lifecycle = Lifecycle::new();
-    lifecycle.step(Input::Started { outputs: 2 }, Instant::now());
-    lifecycle.step(ENDED, Instant::now());
-    let effects = lifecycle.step(by_code(0), Instant::now());
-    assert_eq!(letters(&effects), "R:Draining P:exited D");
-    let effects = lifecycle.step(Input::OutputEnded(OutputState::Cut), Instant::now());
-    assert_eq!(letters(&effects), "R:Cut P:finished");
-}
-
-#[test]
-fn without_outputs_the_exit_is_the_end() {
-    let mut lifecycle = Lifecycle::new();
-    lifecycle.step(Input::Started { outputs: 0 }, Instant::now());
-    let effects = lifecycle.step(by_code(0), Instant::now());
+    let started = Input::Started {
+        outputs: 2,
+        frames: false,
+    };
+    let cut = Input::OutputEnded(OutputState::Cut);
+    let steps = [
+        (0, started),
+        (0, ENDED),
+        (0, by_code(0)),
+        (0, cut),
+        (0, HUNTED),
+    ];
+    let done = course(Plan::default(), &steps);
     assert_eq!(
-        letters(&effects),
-        "R:Draining P:exited D R:Complete P:finished"
+        done[2..],
+        ["R:Draining P:exited D H", "R:Cut", "R:Cut P:finished"]
     );
 }
 
 #[test]
-fn a_shutdown_cleans_up_when_the_output_has_ended() {
-    let mut lifecycle = Lifecycle::new();
-    for input in [STARTED, Input::ShutDown, by_signal(KILLED)] {
-        lifecycle.step(input, Instant::now());
+fn without_outputs_the_exit_is_the_end_of_the_output() {
+    let started = Input::Started {
+        outputs: 0,
+        frames: false,
+    };
+    let done = course(Plan::default(), &[(0, started), (0, by_code(0))]);
+    assert_eq!(done[1], "R:Draining P:exited D H R:Complete");
+}
+
+#[test]
+fn a_shutdown_cleans_up_when_output_and_hunt_have_ended() {
+    for last_two in [[ENDED, HUNTED], [HUNTED, ENDED]] {
+        let mut lifecycle = Lifecycle::new();
+        for input in [STARTED, SHUT_DOWN, by_signal(KILLED), last_two[0]] {
+            lifecycle.step(input, Instant::now());
+        }
+        assert!(!lifecycle.is_over());
+        let effects = lifecycle.step(last_two[1], Instant::now());
+        assert_eq!(letters(&effects), "R:Complete P:finished C");
+        assert!(lifecycle.is_over());
     }
-    let effects = lifecycle.step(ENDED, Instant::now());
-    assert_eq!(letters(&effects), "R:Complete P:finished C");
-    assert!(lifecycle.is_over());
+}
+
+#[test]
+fn the_report_counts_what_was_hunted() {
+    let inputs = [STARTED, KILL, HUNTED, by_signal(KILLED), ENDED];
+    assert_eq!(report_after(Plan::default(), &inputs).hunted(), Some(2));
+    let inputs = [STARTED, by_code(0), ENDED];
+    assert_eq!(report_after(Plan::default(), &inputs).hunted(), None);
+    let inputs = [STARTED, by_code(0), ENDED, HUNTED];
+    assert_eq!(report_after(Plan::default(), &inputs).hunted(), Some(2));
 }
 
 #[test]
@@ -177,40 +396,81 @@ fn the_run_time_is_from_start_to_exit() {
 }
 
 fn any_input() -> impl Strategy<Value = Input> {
+    let grace = || (0..6u64).prop_map(Duration::from_secs);
     prop_oneof![
-        (0..4usize).prop_map(|outputs| Input::Started { outputs }),
+        (0..4usize, any::<bool>()).prop_map(|(outputs, frames)| Input::Started { outputs, frames }),
         Just(Input::StartFailed),
+        grace().prop_map(|grace| Input::Stop {
+            grace,
+            cause: ExitCause::Stopped
+        }),
         Just(KILL),
         Just(Input::Kill(ExitCause::TimedOut)),
+        Just(Input::Tick),
         Just(by_code(0)),
         Just(by_signal(KILLED)),
         Just(ENDED),
         Just(Input::OutputEnded(OutputState::Cut)),
+        Just(HUNTED),
         Just(Input::Remove),
-        Just(Input::ShutDown),
+        grace().prop_map(|grace| Input::ShutDown { grace }),
         Just(Input::Abandon),
     ]
 }
 
+fn any_plan() -> impl Strategy<Value = Plan> {
+    (any::<bool>(), prop::option::of(0..9u64)).prop_map(|(leave, timeout)| Plan {
+        leftovers: if leave {
+            Leftovers::Leave
+        } else {
+            Leftovers::Kill
+        },
+        timeout: timeout.map(|seconds| (Duration::from_secs(seconds), GRACE)),
+        ..Plan::default()
+    })
+}
+
 proptest! {
-    /// One exit, one final report, no signal after the exit, clean-up once and last.
+    /// One exit, one last report, no signal after the exit, one hunt at a time, clean-up once and
+    /// last, and a process that is being stopped always has a deadline.
     #[test]
-    fn random_sequences_keep_the_promises(inputs in prop::collection::vec(any_input(), 0..40)) {
+    fn random_sequences_keep_the_promises(
+        plan in any_plan(),
+        inputs in prop::collection::vec((any_input(), 0..3u64), 0..40),
+    ) {
+        let mut now = Instant::now();
         let mut lifecycle = Lifecycle::new();
-        let (mut exits, mut finals, mut cleanups) = (0, 0, 0);
-        for input in inputs {
-            for effect in lifecycle.step(input, Instant::now()) {
+        lifecycle.plan(plan);
+        let (mut exits, mut finished, mut cleanups, mut hunts) = (0, 0, 0, 0i32);
+        for (input, seconds) in inputs {
+            now += Duration::from_secs(seconds);
+            if input == HUNTED {
+                hunts = (hunts - 1).max(0);
+            }
+            for effect in lifecycle.step(input, now) {
                 prop_assert_eq!(cleanups, 0, "nothing follows the clean-up");
                 match effect {
-                    Effect::KillTree => prop_assert_eq!(exits, 0, "no signal after the exit"),
+                    Effect::SendStop | Effect::EndInput | Effect::TermTree => {
+                        prop_assert_eq!(exits, 0, "no signal after the exit");
+                    }
+                    Effect::KillTree => {
+                        prop_assert_eq!(exits, 0, "no signal after the exit");
+                        hunts += 1;
+                    }
+                    Effect::Hunt => {
+                        prop_assert_eq!(exits, 1, "what is left is hunted after the exit");
+                        hunts += 1;
+                    }
                     Effect::Report(report) if report.output() == OutputState::Draining => exits += 1,
-                    Effect::Report(_) => finals += 1,
+                    Effect::Report(_) => prop_assert_eq!((exits, finished), (1, 0)),
+                    Effect::Publish(ProcessState::Finished) => finished += 1,
                     Effect::CleanUp => cleanups += 1,
                     Effect::Publish(_) | Effect::Drain | Effect::RefuseRemoval => {}
                 }
-                prop_assert!(exits <= 1 && finals <= exits);
+                prop_assert!(exits <= 1 && finished <= exits && hunts <= 1);
             }
             prop_assert_eq!(lifecycle.is_over(), cleanups == 1);
+            prop_assert!(lifecycle.deadline().is_none_or(|at| at > now || input != Input::Tick));
         }
     }
 }

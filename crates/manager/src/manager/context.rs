@@ -1,12 +1,15 @@
 //! What a manager's tasks share.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{mpsc, watch};
 
 use super::Command;
+use crate::containment::Hunter;
+use crate::events::Events;
 use crate::file_events::FileEvents;
+use crate::flag::Flag;
 use crate::id::ProcessId;
 use crate::lifecycle::DrainBounds;
 use crate::process::pool::Pool;
@@ -18,12 +21,27 @@ pub(crate) struct Context {
     pub(crate) pool: Pool,
     pub(crate) drain: DrainBounds,
     pub(crate) files: Arc<FileEvents>,
-    pub(crate) shutdown: CancellationToken,
+    /// The grace of a stop that names none.
+    pub(crate) grace: Duration,
+    pub(crate) with_guard: bool,
+    pub(crate) events: Events,
+    pub(crate) hunter: Hunter,
+    /// Set when what dead managers left has been swept, and the guard is there.
+    pub(crate) ready: Flag,
+    /// From the shutdown on: when the grace of its processes ends. It may only come nearer.
+    pub(crate) shutdown: watch::Sender<Option<Instant>>,
     /// Weak: the tasks do not keep the manager, the handles do.
     pub(super) registry: mpsc::WeakSender<Command>,
 }
 
 impl Context {
+    /// A process has finished: it is kept until it is removed, or newer ones have taken its place.
+    pub(crate) async fn finished(&self, id: ProcessId) {
+        if let Some(registry) = self.registry.upgrade() {
+            let _ = registry.send(Command::Finished(id)).await;
+        }
+    }
+
     /// Takes a process off the registry.
     pub(crate) async fn forget(&self, id: ProcessId) {
         if let Some(registry) = self.registry.upgrade() {

@@ -135,6 +135,10 @@ impl<W: WriteEnd> Outbox<W> {
         })
     }
 
+    pub(crate) fn framing(&self) -> Framing {
+        self.limits.framing
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<W>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,12 +1,16 @@
 //! A program to run: [`Cmd`] and what it is made of.
 
+use super::identity::{Identity, Limits};
 use super::options::{Options, option_verbs};
 use super::{quote, validate};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use super::environment::Environment;
+pub use super::identity::Resource;
+pub use super::leftovers::Leftovers;
 pub use super::logging::Logging;
 pub use super::messaging::{Messaging, Overflow, Subscription, Transport};
 pub use super::stdio::{Output, Stdin};
@@ -70,6 +74,14 @@ impl Cmd {
         &self.program
     }
 
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.options.identity
+    }
+
+    pub(crate) fn limits_to_set(&self) -> &Limits {
+        &self.options.limits
+    }
+
     /// Refuses what cannot work, before anything is made for it.
     pub(crate) fn validate(&self) -> Result<(), ConfigurationError> {
         validate::check(self)
@@ -109,9 +121,29 @@ mod tests {
             .current_dir("/tmp")
             .messaging(Messaging::named_pipes())
             .logging(Logging::stdout())
+            .timeout(Duration::from_secs(3))
+            .leftovers(Leftovers::Leave)
             .stdin(Stdin::Inherit)
             .stdout(Output::Inherit)
-            .stderr(Output::File("/dev/full".into()));
+            .stderr(Output::File("/dev/full".into()))
+            .user(1000)
+            .group(1001)
+            .groups([4, 24])
+            .umask(0o027)
+            .nice(-5)
+            .limit(Resource::OpenFiles, 64)
+            .limit(Resource::CpuSeconds, 1)
+            .limit(Resource::CpuSeconds, 2);
+        assert_eq!(cmd.user_id(), Some(1000));
+        assert_eq!(cmd.group_id(), Some(1001));
+        assert_eq!(cmd.supplementary_groups(), Some(&[4, 24][..]));
+        assert_eq!(cmd.file_mode_mask(), Some(0o027));
+        assert_eq!(cmd.niceness(), Some(-5));
+        let limits: Vec<_> = cmd.limits().collect();
+        assert_eq!(
+            limits,
+            [(Resource::CpuSeconds, 2), (Resource::OpenFiles, 64)]
+        );
         assert_eq!(cmd.program(), "worker");
         assert_eq!(cmd.arguments(), ["-a", "-b", "-c"]);
         let changes: Vec<_> = cmd.environment().changes().collect();
@@ -121,6 +153,8 @@ mod tests {
         assert_eq!(cmd.working_directory(), Some(Path::new("/tmp")));
         assert_eq!(cmd.messaging_options(), Some(&Messaging::named_pipes()));
         assert_eq!(cmd.logging_options(), Some(Logging::stdout()));
+        assert_eq!(cmd.time_limit(), Some(Duration::from_secs(3)));
+        assert_eq!(cmd.leftovers_policy(), Leftovers::Leave);
         assert_eq!(cmd.stdin_source(), &Stdin::Inherit);
         assert_eq!(cmd.stdout_target(), &Output::Inherit);
         assert_eq!(cmd.stderr_target(), &Output::File("/dev/full".into()));
@@ -135,9 +169,26 @@ mod tests {
         assert_eq!(cmd.working_directory(), None);
         assert_eq!(cmd.messaging_options(), None);
         assert_eq!(cmd.logging_options(), None);
+        assert_eq!(cmd.time_limit(), None);
+        assert_eq!(cmd.leftovers_policy(), Leftovers::Kill);
         assert_eq!(cmd.stdin_source(), &Stdin::Null);
         assert_eq!(cmd.stdout_target(), &Output::Null);
         assert_eq!(cmd.stderr_target(), &Output::Null);
+        assert!(cmd.identity().is_inherited());
+        assert_eq!(cmd.supplementary_groups(), None);
+        assert_eq!(cmd.limits().count(), 0);
+    }
+
+    #[test]
+    fn another_user_has_no_groups_but_those_that_it_is_given() {
+        let groups = |cmd: &Cmd| cmd.identity().groups_to_set().map(<[u32]>::to_vec);
+        assert_eq!(groups(&Cmd::new("worker").group(5)), None);
+        assert_eq!(groups(&Cmd::new("worker").user(5)), Some(vec![]));
+        assert_eq!(
+            groups(&Cmd::new("worker").user(5).groups([7])),
+            Some(vec![7])
+        );
+        assert_eq!(groups(&Cmd::new("worker").groups([])), Some(vec![]));
     }
 
     #[test]
@@ -152,10 +203,13 @@ mod tests {
             .current_dir("/tmp")
             .logging(Logging::stderr())
             .stdin(Stdin::Bytes("abc".into()))
-            .stdout(Output::Inherit);
+            .stdout(Output::Inherit)
+            .user(1000)
+            .umask(0o27)
+            .limit(Resource::CoreSize, 0);
         assert_eq!(
             format!("{cmd:?}"),
-            r#"Cmd { program: "worker", args: ["-a"], env: {"A": "1"}, current_dir: "/tmp", logging: stderr, stdin: Bytes(3 bytes), stdout: Inherit }"#
+            r#"Cmd { program: "worker", args: ["-a"], env: {"A": "1"}, current_dir: "/tmp", logging: stderr, stdin: Bytes(3 bytes), stdout: Inherit, user: 1000, umask: 0o027, limits: {CoreSize: 0} }"#
         );
     }
 

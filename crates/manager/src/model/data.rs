@@ -5,13 +5,15 @@
 //! make serde read everything into a buffer first, and an error then has no line any more. Every field
 //! is always written, so that formats which drop the names of fields can read it back.
 
-use super::command::{Cmd, Environment, Logging, Messaging, Output, Stdin};
+use super::command::{Cmd, Environment, Leftovers, Logging, Messaging, Output, Stdin};
+use super::identity::{Identity, Limits};
 use super::options::Options;
 use super::script::{Script, ScriptingLanguage};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use values::{Variables, optional_text, variables};
+use std::time::Duration;
+use values::{Variables, milliseconds, optional_text, variables};
 
 pub(super) use values::{blob, framing, text, texts};
 
@@ -38,12 +40,28 @@ macro_rules! flat_twin {
             messaging: Option<Messaging>,
             #[serde(default)]
             logging: Option<Logging>,
+            #[serde(default, with = "milliseconds")]
+            timeout_ms: Option<Duration>,
+            #[serde(default)]
+            leftovers: Leftovers,
             #[serde(default)]
             stdin: Stdin,
             #[serde(default)]
             stdout: Output,
             #[serde(default)]
             stderr: Output,
+            #[serde(default)]
+            user: Option<u32>,
+            #[serde(default)]
+            group: Option<u32>,
+            #[serde(default)]
+            groups: Option<Vec<u32>>,
+            #[serde(default)]
+            umask: Option<u32>,
+            #[serde(default)]
+            nice: Option<i32>,
+            #[serde(default)]
+            limits: Limits,
         }
 
         impl From<$type> for $twin {
@@ -59,9 +77,17 @@ macro_rules! flat_twin {
                     current_dir: options.current_dir,
                     messaging: options.messaging,
                     logging: options.logging,
+                    timeout_ms: options.timeout,
+                    leftovers: options.leftovers,
                     stdin: options.stdin,
                     stdout: options.stdout,
                     stderr: options.stderr,
+                    user: options.identity.user,
+                    group: options.identity.group,
+                    groups: options.identity.groups,
+                    umask: options.identity.umask,
+                    nice: options.identity.nice,
+                    limits: options.limits,
                 }
             }
         }
@@ -76,9 +102,19 @@ macro_rules! flat_twin {
                         current_dir: twin.current_dir,
                         messaging: twin.messaging,
                         logging: twin.logging,
+                        timeout: twin.timeout_ms,
+                        leftovers: twin.leftovers,
                         stdin: twin.stdin,
                         stdout: twin.stdout,
                         stderr: twin.stderr,
+                        identity: Identity {
+                            user: twin.user,
+                            group: twin.group,
+                            groups: twin.groups,
+                            umask: twin.umask,
+                            nice: twin.nice,
+                        },
+                        limits: twin.limits,
                     },
                 }
             }

@@ -3,10 +3,12 @@
 //! `Options` holds it and `option_verbs!` gives both types the same builder verbs and accessors over
 //! it, so that no verb can exist on one of them only.
 
-use super::command::{Environment, Logging, Messaging, Output, Stdin};
+use super::command::{Environment, Leftovers, Logging, Messaging, Output, Stdin};
+use super::identity::{Identity, Limits};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Options {
@@ -15,9 +17,13 @@ pub(super) struct Options {
     pub(super) current_dir: Option<PathBuf>,
     pub(super) messaging: Option<Messaging>,
     pub(super) logging: Option<Logging>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) leftovers: Leftovers,
     pub(super) stdin: Stdin,
     pub(super) stdout: Output,
     pub(super) stderr: Output,
+    pub(super) identity: Identity,
+    pub(super) limits: Limits,
 }
 
 impl Options {
@@ -38,6 +44,12 @@ impl Options {
         if let Some(logging) = &self.logging {
             out.field("logging", &format_args!("{logging}"));
         }
+        if let Some(timeout) = &self.timeout {
+            out.field("timeout", timeout);
+        }
+        if self.leftovers != Leftovers::default() {
+            out.field("leftovers", &self.leftovers);
+        }
         if self.stdin != Stdin::Null {
             out.field("stdin", &self.stdin);
         }
@@ -45,6 +57,10 @@ impl Options {
             if *output != Output::Null {
                 out.field(name, output);
             }
+        }
+        self.identity.debug(out);
+        if !self.limits.is_empty() {
+            out.field("limits", &self.limits);
         }
     }
 }
@@ -115,6 +131,20 @@ macro_rules! option_verbs {
             self
         }
 
+        /// How long it may run, counted from its start. Then it is stopped with the manager's
+        /// grace, as by [`stop`](crate::ProcessManagerHandle::stop), and the cause in its report is
+        /// [`TimedOut`](crate::ExitCause::TimedOut). Without this it may run for ever.
+        pub fn timeout(mut self, timeout: Duration) -> Self {
+            self.options.timeout = Some(timeout);
+            self
+        }
+
+        /// What becomes of the processes that it has started and that still run when it exits.
+        pub fn leftovers(mut self, leftovers: Leftovers) -> Self {
+            self.options.leftovers = leftovers;
+            self
+        }
+
         /// What standard input is, where messages do not use it.
         pub fn stdin(mut self, stdin: Stdin) -> Self {
             self.options.stdin = stdin;
@@ -131,6 +161,117 @@ macro_rules! option_verbs {
         pub fn stderr(mut self, stderr: Output) -> Self {
             self.options.stderr = stderr;
             self
+        }
+
+        /// The user that the child runs as, by number, from before its first instruction
+        /// (`credentials(7)`: real, effective and saved). It has no supplementary groups unless
+        /// [`groups`](Self::groups) gives some. Its group stays the parent's unless
+        /// [`group`](Self::group) is given too, which it should be.
+        ///
+        /// The process's directory and what the child opens there are given to this user, and
+        /// nobody else can use them. The directories above become passable (0711) as far as
+        /// Procession has made them; those above the manager's working directory must be passable
+        /// already. Files given with [`stdin`](Self::stdin), [`stdout`](Self::stdout) and
+        /// [`stderr`](Self::stderr) are opened by the parent, with its rights.
+        ///
+        /// The parent needs root's rights for this (`CAP_SETUID`, `CAP_SETGID`, `CAP_CHOWN`,
+        /// `CAP_DAC_OVERRIDE` and `CAP_KILL`, `capabilities(7)`). Where it has not, or the user may not
+        /// execute the program, the spawn fails with
+        /// [`CannotSpawnProcess`](crate::SpawnProcessError::CannotSpawnProcess), which names what was
+        /// refused (`EPERM`, `EACCES`). The price is a thread for each spawn, some tenths of a millisecond.
+        ///
+        /// Until the program starts, that thread of the parent belongs to the user, for well under
+        /// a millisecond: a process of the same user that finds its number can signal the parent
+        /// (`kill(2)`), but not read its memory (`PR_SET_DUMPABLE(2const)`).
+        pub fn user(mut self, user: u32) -> Self {
+            self.options.identity.user = Some(user);
+            self
+        }
+
+        /// The group that the child runs as, by number (`credentials(7)`: real, effective and saved).
+        /// Rights, errors and price are those of [`user`](Self::user).
+        pub fn group(mut self, group: u32) -> Self {
+            self.options.identity.group = Some(group);
+            self
+        }
+
+        /// The child's supplementary groups, all of them, by number (`setgroups(2)`; at most 65,536).
+        /// Without this they are the parent's, or none where a [`user`](Self::user) is given. Rights,
+        /// errors and price are those of [`user`](Self::user).
+        pub fn groups(mut self, groups: impl IntoIterator<Item = u32>) -> Self {
+            self.options.identity.groups = Some(groups.into_iter().collect());
+            self
+        }
+
+        /// The permissions that files made by the child do *not* get, such as `0o077` (`umask(2)`).
+        /// The default is the parent's. A spawn refuses more than `0o777`. The price is a thread for
+        /// each spawn, some tenths of a millisecond.
+        pub fn umask(mut self, umask: u32) -> Self {
+            self.options.identity.umask = Some(umask);
+            self
+        }
+
+        /// The child's niceness itself, from -20 (most favoured) to 19 (`setpriority(2)`), not what is
+        /// added to the parent's, which is the default. A spawn refuses other numbers, and fails with
+        /// `EACCES` where it is lower than the parent's and the parent has not `CAP_SYS_NICE`. The
+        /// price is a thread for each spawn, some tenths of a millisecond.
+        pub fn nice(mut self, nice: i32) -> Self {
+            self.options.identity.nice = Some(nice);
+            self
+        }
+
+        /// Limits the child in `resource`, from before its first instruction: the soft and the hard
+        /// limit of `setrlimit(2)`, in the unit that [`Resource`] names. Giving one again replaces it;
+        /// 2⁶³ and more is no limit.
+        ///
+        /// The limits are set by a `/bin/sh` that becomes the program, with the same process number.
+        /// That takes one or two milliseconds more, and the program sees some traces of it: its own name
+        /// (`argv[0]`) is its absolute path, variables with names that no shell can have are gone, and
+        /// the shell's own (`PWD`, with bash also `OLDPWD`, `SHLVL` and `_`) may be there.
+        ///
+        /// The spawn fails with
+        /// [`CannotSpawnProcess`](crate::SpawnProcessError::CannotSpawnProcess) where the child could not
+        /// raise a hard limit this far (`EPERM`: without `CAP_SYS_RESOURCE`, which no other
+        /// [`user`](Self::user) has), and where the program is neither a binary (ELF) nor a script whose
+        /// `#!` line names an interpreter that is there. What goes wrong after that is seen by the exit:
+        /// 126 where a limit was refused after all or the program cannot be executed, 127 where it is
+        /// gone or has no room, with the shell's words on its stderr.
+        pub fn limit(mut self, resource: Resource, limit: u64) -> Self {
+            self.options.limits.insert(resource, limit);
+            self
+        }
+
+        /// The user given with [`user`](Self::user).
+        pub fn user_id(&self) -> Option<u32> {
+            self.options.identity.user
+        }
+
+        /// The group given with [`group`](Self::group).
+        pub fn group_id(&self) -> Option<u32> {
+            self.options.identity.group
+        }
+
+        /// The groups given with [`groups`](Self::groups).
+        pub fn supplementary_groups(&self) -> Option<&[u32]> {
+            self.options.identity.groups.as_deref()
+        }
+
+        /// The mask given with [`umask`](Self::umask).
+        pub fn file_mode_mask(&self) -> Option<u32> {
+            self.options.identity.umask
+        }
+
+        /// The niceness given with [`nice`](Self::nice).
+        pub fn niceness(&self) -> Option<i32> {
+            self.options.identity.nice
+        }
+
+        /// The limits given with [`limit`](Self::limit).
+        pub fn limits(&self) -> impl Iterator<Item = (Resource, u64)> + '_ {
+            self.options
+                .limits
+                .iter()
+                .map(|(resource, limit)| (*resource, *limit))
         }
 
         /// The arguments given with [`arg`](Self::arg) and [`args`](Self::args), in order.
@@ -156,6 +297,16 @@ macro_rules! option_verbs {
         /// The logging given with [`logging`](Self::logging).
         pub fn logging_options(&self) -> Option<Logging> {
             self.options.logging
+        }
+
+        /// The time given with [`timeout`](Self::timeout).
+        pub fn time_limit(&self) -> Option<Duration> {
+            self.options.timeout
+        }
+
+        /// What was given with [`leftovers`](Self::leftovers), or its default.
+        pub fn leftovers_policy(&self) -> Leftovers {
+            self.options.leftovers
         }
 
         /// What was given with [`stdin`](Self::stdin), or its default.

@@ -1,16 +1,15 @@
 //! A script given as text: [`Script`], and how each language is run.
 
-use super::command::{Cmd, Environment, Logging, Messaging, Output, Stdin};
+use super::command::{Cmd, Environment, Leftovers, Logging, Messaging, Output, Resource, Stdin};
 use super::options::{Options, option_verbs};
 use super::quote::Quoted;
 use super::runnable::Runnable;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Stands for the path of the script's file in the arguments of a [`ScriptRunConfig`].
 pub const SCRIPT_FILE_PATH_PLACEHOLDER: &str = "@FILE_PATH";
@@ -99,13 +98,12 @@ impl fmt::Debug for Script {
 }
 
 fn write_private(path: &Path, content: &str) -> std::io::Result<()> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?
-        .write_all(content.as_bytes())
+    // Not written over: it could be a link that a process has put there.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    crate::run_dir::create_new(path)?.write_all(content.as_bytes())
 }
 
 /// The language of a [`Script`], which says how it is run.

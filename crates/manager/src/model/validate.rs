@@ -2,9 +2,10 @@
 //! command alone.
 //!
 //! The order is fixed: the words (program, arguments, variables, directory, files), then the
-//! messaging, then who uses which stream. The first mistake found is the one reported.
+//! messaging, then who uses which stream, then who the child runs as. The first mistake found is the one reported.
 
 use super::command::{Cmd, Logging, Messaging, Output, Stdin, Transport};
+use super::identity::Identity;
 use super::quote::Quoted;
 use procession_wire::{Framing, MAX_MESSAGE_LIMIT, env};
 use std::ffi::{OsStr, OsString};
@@ -100,7 +101,38 @@ pub enum ConfigurationError {
         /// `stdout` or `stderr`.
         stream: &'static str,
     },
+    /// The number of a user or group is the one that stands for no number.
+    #[error("`{setting}({number})`: no user and no group has this number, which stands for none")]
+    InvalidIdentity {
+        /// `user`, `group` or `groups`.
+        setting: &'static str,
+        /// The number.
+        number: u32,
+    },
+    /// More supplementary groups than the system can set.
+    #[error("{count} supplementary groups are too many: there can be {MAX_GROUPS}")]
+    TooManyGroups {
+        /// How many were given.
+        count: usize,
+    },
+    /// A umask with more than the nine permission bits.
+    #[error(
+        "the umask {umask:#o} has more than the nine permission bits: it must be at most 0o777"
+    )]
+    InvalidUmask {
+        /// What was given.
+        umask: u32,
+    },
+    /// A niceness out of range.
+    #[error("a niceness of {nice} is out of range: it must be from -20 to 19")]
+    InvalidNice {
+        /// What was given.
+        nice: i32,
+    },
 }
+
+/// `NGROUPS_MAX` of the kernel, `setgroups(2)`.
+const MAX_GROUPS: usize = 65_536;
 
 type Check = Result<(), ConfigurationError>;
 
@@ -110,7 +142,34 @@ pub(super) fn check(cmd: &Cmd) -> Check {
     if let Some(messaging) = &options.messaging {
         check_messaging(messaging)?;
     }
-    check_streams(cmd)
+    check_streams(cmd)?;
+    check_identity(&options.identity)
+}
+
+fn check_identity(identity: &Identity) -> Check {
+    let groups = identity.groups.as_deref().unwrap_or_default();
+    let one = |setting, number: &Option<u32>| number.map(|number| (setting, number));
+    let mut numbers = one("user", &identity.user)
+        .into_iter()
+        .chain(one("group", &identity.group))
+        .chain(groups.iter().map(|number| ("groups", *number)));
+    // setresuid(2): -1 leaves an id as it is.
+    if let Some((setting, number)) = numbers.find(|(_, number)| *number == u32::MAX) {
+        return Err(ConfigurationError::InvalidIdentity { setting, number });
+    }
+    if groups.len() > MAX_GROUPS {
+        let count = groups.len();
+        return Err(ConfigurationError::TooManyGroups { count });
+    }
+    match identity {
+        Identity {
+            umask: Some(umask), ..
+        } if *umask > 0o777 => Err(ConfigurationError::InvalidUmask { umask: *umask }),
+        Identity {
+            nice: Some(nice), ..
+        } if !(-20..=19).contains(nice) => Err(ConfigurationError::InvalidNice { nice: *nice }),
+        _ => Ok(()),
+    }
 }
 
 fn check_words(cmd: &Cmd) -> Check {

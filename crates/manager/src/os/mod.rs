@@ -5,6 +5,8 @@
     reason = "raw system calls and reads into uninitialised memory; each block says why it is sound"
 )]
 
+pub(crate) mod identity;
+
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

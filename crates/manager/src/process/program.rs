@@ -49,7 +49,7 @@ pub(crate) fn resolve(program: &OsStr, path: Option<&OsStr>) -> io::Result<PathB
     }))
 }
 
-fn executable(path: &Path) -> io::Result<()> {
+pub(super) fn executable(path: &Path) -> io::Result<()> {
     access(path, Access::EXEC_OK)?;
     if path.is_dir() {
         return Err(io::Error::new(

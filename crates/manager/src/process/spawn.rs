@@ -8,9 +8,12 @@
 //!
 //! All of it blocks, and runs on the threads of the [`pool`](super::pool). The child is started by
 //! the standard library, in a process group of its own, always by an absolute path, which keeps it
-//! on `posix_spawn(3)`. Our descriptors are close-on-exec from the moment they exist.
+//! on `posix_spawn(3)`; as another user by a thread that was made for it ([`identity`]), and with limits
+//! by a shell that becomes the program ([`limits`]). Our descriptors are close-on-exec from the moment they exist.
 
 mod channels;
+mod identity;
+mod limits;
 
 use std::ffi::OsString;
 use std::io;
@@ -19,12 +22,13 @@ use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use procession_wire::env::{PROCESSION_TREE, RESERVED};
 use procession_wire::{ChildEnvironment, TreeTag};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
+    Pid, PidfdFlags, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal,
+    waitid,
 };
 
 use tokio::io::Interest;
@@ -32,12 +36,14 @@ use tokio::io::unix::AsyncFd;
 
 use super::program;
 use super::spawn_error::{because, no_file, refused};
+use crate::containment::Root;
 use crate::error::SpawnProcessError;
 use crate::file_events::FileEvents;
 use crate::id::ProcessId;
-use crate::model::{Cmd, Messaging, Runnable};
+use crate::model::{Cmd, Leftovers, Messaging, Resource, Runnable};
 use crate::os;
 use crate::run_dir::{ManagerDir, RunDir};
+use crate::signal::Signal;
 
 pub(crate) use channels::{LogEnd, LogName, OurEnds};
 
@@ -57,6 +63,10 @@ pub(crate) struct Launched {
     pub(crate) child: Child,
     pub(crate) program: String,
     pub(crate) messaging: Option<Messaging>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) leftovers: Leftovers,
+    pub(crate) cpu_limit: Option<Duration>,
+    pub(crate) file_limit: bool,
     pub(crate) ends: OurEnds,
     pub(crate) started_at: SystemTime,
     pub(crate) started: Instant,
@@ -73,7 +83,7 @@ impl Launch {
             .map_err(|(path, error)| no_file("a process", path, error))?;
         let result = self
             .bootstrap(&run_dir)
-            .and_then(|cmd| self.start(&cmd, run_dir.path()));
+            .and_then(|cmd| self.start(&cmd, &run_dir));
         match result {
             Ok(mut launched) => {
                 launched.child.run_dir = Some(run_dir);
@@ -100,19 +110,16 @@ impl Launch {
         Ok(cmd)
     }
 
-    fn start(&self, cmd: &Cmd, run_dir: &std::path::Path) -> Result<Launched, SpawnProcessError> {
+    fn start(&self, cmd: &Cmd, run_dir: &RunDir) -> Result<Launched, SpawnProcessError> {
         let name = cmd.program().display().to_string();
         let inherited_path = std::env::var_os("PATH");
         let path = cmd.environment().resolve("PATH", inherited_path);
         let program = program::resolve(cmd.program(), path.as_deref())
             .map_err(|error| refused(&name, error))?;
-        let channels = channels::open(cmd, run_dir, &self.files, self.capture)?;
+        let channels = channels::open(cmd, run_dir.path(), &self.files, self.capture)?;
 
-        let mut command = Command::new(&program);
-        command
-            .arg0(cmd.program())
-            .args(cmd.arguments())
-            .process_group(0);
+        let mut command = command(cmd, &program).map_err(|error| refused(&name, error))?;
+        command.args(cmd.arguments()).process_group(0);
         if let Some(dir) = cmd.working_directory() {
             check_directory(dir).map_err(|error| refused(&name, error))?;
             command.current_dir(dir);
@@ -121,9 +128,17 @@ impl Launch {
         let [stdin, stdout, stderr] = channels.child;
         command.stdin(stdin).stdout(stdout).stderr(stderr);
 
+        let for_child = self
+            .give_run_dir(cmd, run_dir)
+            .map_err(|error| refused(&name, error))?;
+        let needs = identity::Needs {
+            program: &program,
+            current_dir: cmd.working_directory(),
+            run_dir: for_child.then(|| run_dir.path()),
+        };
         let max_rss_before = os::own_max_rss();
         let (started, started_at) = (Instant::now(), SystemTime::now());
-        let spawned = command.spawn();
+        let spawned = identity::spawn(&mut command, cmd.identity(), &needs);
         // The child's ends: ours would keep its pipes from ever showing their end.
         drop(command);
         let spawned = spawned.map_err(|error| {
@@ -156,16 +171,39 @@ impl Launch {
                 pid,
                 pidfd: PidFd::Plain(pidfd),
                 reaped: false,
+                leaves_group: cmd.leftovers_policy() == Leftovers::Leave,
                 run_dir: None,
                 dir: Arc::clone(&self.dir),
             },
             program: name,
             messaging: cmd.messaging_options().cloned(),
+            timeout: cmd.time_limit(),
+            leftovers: cmd.leftovers_policy(),
+            cpu_limit: limit(cmd, Resource::CpuSeconds).map(Duration::from_secs),
+            file_limit: limit(cmd, Resource::FileSize).is_some(),
             ends: channels.ours,
             started_at,
             started,
             max_rss_before,
         })
+    }
+
+    /// To the user that the child runs as. Gives whether there is anything in it for the child to
+    /// open, so that it must be able to get there.
+    fn give_run_dir(&self, cmd: &Cmd, run_dir: &RunDir) -> io::Result<bool> {
+        let own = rustix::process::geteuid().as_raw();
+        let Some(user) = cmd.user_id().filter(|user| *user != own) else {
+            return Ok(false);
+        };
+        let failed = |error: io::Error| {
+            because(
+                format_args!("cannot become user {user} and give it its own directory"),
+                &error,
+            )
+        };
+        let given = run_dir.give_to(user, cmd.group_id()).map_err(failed)?;
+        self.dir.let_users_pass().map_err(failed)?;
+        Ok(given)
     }
 
     fn set_environment(&self, command: &mut Command, cmd: &Cmd, ours: &ChildEnvironment) {
@@ -187,6 +225,25 @@ impl Launch {
         let tag = TreeTag::append(inherited.as_deref(), self.dir.id(), self.id, 0);
         command.env(PROCESSION_TREE, tag);
     }
+}
+
+/// The program itself, or with limits the shell that becomes it.
+fn command(cmd: &Cmd, program: &std::path::Path) -> io::Result<Command> {
+    let limits = cmd.limits_to_set();
+    if limits.is_empty() {
+        let mut command = Command::new(program);
+        command.arg0(cmd.program());
+        return Ok(command);
+    }
+    let script = limits::script(limits, program, cmd.user_id())?;
+    let mut command = Command::new(limits::SHELL);
+    command.arg("-c").arg(script).arg(program);
+    Ok(command)
+}
+
+fn limit(cmd: &Cmd, resource: Resource) -> Option<u64> {
+    let mut limits = cmd.limits();
+    limits.find_map(|(known, limit)| (known == resource).then_some(limit))
 }
 
 /// Runs a user's code: a panic is a failure in words.
@@ -221,7 +278,7 @@ fn check_directory(dir: &std::path::Path) -> io::Result<()> {
 /// Ends a child that could not be taken charge of. It is ours and was not reaped, so its number is
 /// still its own.
 fn unwind(pid: Pid) {
-    let _ = kill_process_group(pid, Signal::KILL);
+    let _ = kill_process_group(pid, Signal::KILL.into());
     while let Err(rustix::io::Errno::INTR) =
         rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty())
     {}
@@ -233,6 +290,8 @@ pub(crate) struct Child {
     pid: Pid,
     pidfd: PidFd,
     reaped: bool,
+    /// Its group is not to be killed with it.
+    leaves_group: bool,
     run_dir: Option<RunDir>,
     /// Goes after the run directory that is in it.
     dir: Arc<ManagerDir>,
@@ -265,6 +324,31 @@ impl Child {
     pub(crate) fn close(&mut self) {
         if self.reaped {
             self.pidfd = PidFd::Gone;
+        }
+    }
+
+    /// Whoever ends it means its group too, also if that was to be left.
+    pub(crate) fn take_group_along(&mut self) {
+        self.leaves_group = false;
+    }
+
+    /// What a hunt starts from, until it is reaped.
+    pub(crate) fn root(&self) -> Option<Root> {
+        if self.reaped {
+            return None;
+        }
+        Some(Root::of(self.pid))
+    }
+
+    /// Sends it a signal; `false` once it has been reaped.
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<bool> {
+        if self.reaped {
+            return Ok(false);
+        }
+        match pidfd_send_signal(self.pidfd.fd()?, signal.into()) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::SRCH) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -311,7 +395,7 @@ impl Child {
             return;
         }
         // The group is there as long as its leader is, also as a zombie.
-        if let Err(error) = kill_process_group(self.pid, Signal::KILL)
+        if let Err(error) = kill_process_group(self.pid, Signal::KILL.into())
             && error != rustix::io::Errno::SRCH
         {
             tracing::warn!(pid = self.pid(), %error, "cannot kill a process group");
@@ -324,7 +408,9 @@ impl Child {
         if self.reaped || !self.has_exited() {
             return Ok(None);
         }
-        self.kill_group();
+        if !self.leaves_group {
+            self.kill_group();
+        }
         let result = self.pidfd.fd().and_then(|fd| os::reap(fd, false));
         // Where it was reaped behind our back there is nothing left to signal either.
         self.reaped = !matches!(result, Ok(None));

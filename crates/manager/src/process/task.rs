@@ -4,34 +4,30 @@
 //! turns it into an [`Input`], and applies what [`Lifecycle`] answers. It never waits for anything
 //! that the child can delay.
 
-use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+mod open;
 
-use procession_wire::{FrameDecoder, Framing, LineDecoder};
-use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use procession_wire::{FrameHead, Framing};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::close_input::Closing;
-use super::spawn::{Child, Launch, Launched, LogEnd, LogName};
+use super::spawn::{Child, Launch, LogName};
 use super::spawn_error::refused;
-use super::{Channels, Control, Process};
-use crate::error::{RemoveProcessError, SpawnProcessError};
+use super::{Control, Process};
+use crate::containment::{Tag, Tree};
+use crate::error::{RemoveProcessError, SignalProcessError, SpawnProcessError};
+use crate::events::{Event, RemovalReason};
 use crate::flag::Flag;
-use crate::lifecycle::{Effect, Input, Lifecycle, OutputState, ProcessState, ResourceUsage};
-use crate::logs::{Capture, Logs, Memory, Target};
+use crate::lifecycle::{
+    Effect, ExitCause, Input, Lifecycle, OutputState, Plan, ProcessState, ResourceUsage,
+};
 use crate::manager::context::Context;
-use crate::messaging::buffer::Limits;
-use crate::messaging::hub::Hub;
-use crate::messaging::outbox::{Closed, Outbox, OutboxLimits};
-use crate::messaging::pipe::{ReadPipe, WritePipe};
-use crate::messaging::reader::{Decoder, Reader};
-use crate::messaging::source::Source;
-use crate::model::{Messaging, Runnable};
+use crate::messaging::outbox::Closed;
+use crate::model::Runnable;
 use crate::os::Reaped;
-
-/// Messages and bytes that wait to be written to one child.
-const QUEUED_BYTES: usize = 1024 * 1024;
+use crate::signal::Signal;
 
 /// The answer to a spawn. Dropped on its way to somebody who went away, it ends the process.
 #[derive(Debug)]
@@ -69,9 +65,13 @@ pub(crate) struct Task {
     child: Option<Child>,
     max_rss_before: u64,
     outputs: JoinSet<OutputState>,
+    /// Hunts for its tree; one at a time.
+    hunts: JoinSet<u32>,
     exit: Arc<Flag>,
     removals: Vec<oneshot::Sender<Result<(), RemoveProcessError>>>,
-    shutting_down: bool,
+    /// Why it is being removed, where nobody has asked for that.
+    removal: Option<RemovalReason>,
+    shutdown: watch::Receiver<Option<Instant>>,
 }
 
 impl Task {
@@ -81,6 +81,7 @@ impl Task {
         context: Arc<Context>,
     ) -> Self {
         Self {
+            shutdown: context.shutdown.subscribe(),
             process,
             context,
             requests,
@@ -88,9 +89,10 @@ impl Task {
             child: None,
             max_rss_before: 0,
             outputs: JoinSet::new(),
+            hunts: JoinSet::new(),
             exit: Arc::default(),
             removals: Vec::new(),
-            shutting_down: false,
+            removal: None,
         }
     }
 
@@ -105,16 +107,18 @@ impl Task {
         let started = Box::pin(self.start(runnable, options)).await;
         match started {
             Ok(at) => {
-                let outputs = self.outputs.len();
-                self.apply(Input::Started { outputs }, at).await;
+                let started = Input::Started {
+                    outputs: self.outputs.len(),
+                    frames: self.takes_frames(),
+                };
+                self.apply(started, at).await;
                 // If nobody takes it, it comes back and its drop ends the process.
                 drop(reply.send(Ok(Spawned(Some(Arc::clone(&self.process))))));
                 self.live().await;
-                self.forget().await;
             }
             Err(error) => {
                 self.lifecycle.step(Input::StartFailed, Instant::now());
-                self.forget().await;
+                self.forget(RemovalReason::StartFailed).await;
                 let _ = reply.send(Err(error));
             }
         }
@@ -125,6 +129,7 @@ impl Task {
         runnable: Box<dyn Runnable>,
         options: SpawnOptions,
     ) -> Result<Instant, SpawnProcessError> {
+        self.context.ready.wait().await;
         let launch = Launch {
             id: self.process.id(),
             runnable,
@@ -140,6 +145,14 @@ impl Task {
             .map_err(|error| refused("a thread for starting processes", error))??;
         let (at, started_at, pid) = (launched.started, launched.started_at, launched.child.pid());
         let program = launched.program.clone();
+        self.lifecycle.plan(Plan {
+            timeout: launched
+                .timeout
+                .map(|timeout| (timeout, self.context.grace)),
+            leftovers: launched.leftovers,
+            cpu_limit: launched.cpu_limit,
+            file_limit: launched.file_limit,
+        });
         self.take_charge(launched, options)
             .map_err(|error| refused(&program, error))?;
         self.process.publish(|status| {
@@ -150,95 +163,105 @@ impl Task {
         Ok(at)
     }
 
-    /// Watches the exit and opens the channels. If that fails, dropping the child ends it.
-    fn take_charge(&mut self, launched: Launched, options: SpawnOptions) -> std::io::Result<()> {
-        let mut child = launched.child;
-        child.watch()?;
-        let mut channels = Channels {
-            outbox: None,
-            hub: None,
-            logs: Logs::default(),
-            closing: Closing::of(launched.ends.input_opened),
-            program: launched.program,
-        };
-        if let Some(messaging) = &launched.messaging {
-            if let Some(end) = launched.ends.input {
-                let pipe = WritePipe::new(end.fd)?;
-                let has_output = launched.ends.output.is_some();
-                let limits = outbox_limits(messaging, has_output);
-                let runtime = Handle::current();
-                let release = channels.closing.release(&self.exit, runtime.clone());
-                channels.outbox = Some(Outbox::new(pipe, limits, runtime, release));
-            }
-            if let Some(end) = launched.ends.output {
-                let hub = Hub::new(hub_limits(messaging));
-                let pipe = ReadPipe::new(end.fd, end.fifo)?;
-                let source = self.source(pipe);
-                let outbox = channels.outbox.clone();
-                let reader = Reader::new(source, decoder(messaging), Arc::clone(&hub), outbox);
-                self.outputs.spawn(reader.run());
-                channels.hub = Some(hub);
-            }
-        }
-        for end in launched.ends.logs {
-            self.capture(end, options, &mut channels.logs)?;
-        }
-        self.process.open(channels);
-        self.max_rss_before = launched.max_rss_before;
-        self.child = Some(child);
-        Ok(())
-    }
-
-    fn source(&self, pipe: ReadPipe) -> Source<ReadPipe> {
-        Source::new(pipe, Arc::clone(&self.exit), self.context.drain)
-    }
-
-    fn capture(
-        &mut self,
-        end: LogEnd,
-        options: SpawnOptions,
-        logs: &mut Logs,
-    ) -> std::io::Result<()> {
-        let source = self.source(ReadPipe::new(end.pipe, false)?);
-        let target = if let Some((path, file)) = end.file {
-            logs.add_file(end.name, path);
-            Target::File(file)
-        } else {
-            let memory = Arc::new(Mutex::new(Memory::default()));
-            logs.add_memory(end.name, Arc::clone(&memory));
-            Target::Memory {
-                memory,
-                limit: options.capture.unwrap_or(0),
-                control: self.process.control.downgrade(),
-            }
-        };
-        self.outputs.spawn(Capture { source, target }.run());
-        Ok(())
-    }
-
     async fn live(&mut self) {
         while !self.lifecycle.is_over() {
+            let deadline = self.lifecycle.deadline();
             let input = tokio::select! {
                 biased;
-                () = self.context.shutdown.cancelled(), if !self.shutting_down => {
-                    self.shutting_down = true;
-                    Input::ShutDown
-                }
-                Some(request) = self.requests.recv() => match request {
-                    Control::Kill(cause) => Input::Kill(cause),
-                    Control::Abandon => Input::Abandon,
-                    Control::Remove(reply) => {
-                        self.removals.push(reply);
-                        Input::Remove
-                    }
+                Ok(()) = self.shutdown.changed() => self.shut_down(),
+                Some(request) = self.requests.recv() => match self.requested(request) {
+                    Some(input) => input,
+                    None => continue,
                 },
                 reaped = exited(&mut self.child), if !self.exit.is_set() => self.reaped(reaped),
                 Some(ended) = self.outputs.join_next() => {
                     Input::OutputEnded(ended.unwrap_or(OutputState::Cut))
                 }
+                Some(hunted) = self.hunts.join_next() => Input::Hunted(hunted.unwrap_or(0)),
+                () = at(deadline) => Input::Tick,
             };
             self.apply(input, Instant::now()).await;
         }
+    }
+
+    fn shut_down(&mut self) -> Input {
+        self.removal = Some(RemovalReason::ShutDown);
+        let until = *self.shutdown.borrow_and_update();
+        let grace = until.map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(Instant::now())
+        });
+        Input::ShutDown { grace }
+    }
+
+    /// What a request comes to; nothing, where it is answered here.
+    fn requested(&mut self, request: Control) -> Option<Input> {
+        Some(match request {
+            Control::Stop { grace } => Input::Stop {
+                grace: grace.unwrap_or(self.context.grace),
+                cause: ExitCause::Stopped,
+            },
+            Control::Kill(cause) => Input::Kill(cause),
+            Control::Abandon => Input::Abandon,
+            Control::Expire => {
+                self.removal.get_or_insert(RemovalReason::Retention);
+                Input::Remove
+            }
+            Control::Remove(reply) => {
+                self.removals.push(reply);
+                Input::Remove
+            }
+            Control::Signal(signal, reply) => {
+                let sent = match &self.child {
+                    Some(child) => child.signal(signal),
+                    None => Ok(false),
+                };
+                let _ = reply.send(self.answer(sent));
+                return None;
+            }
+            Control::SignalTree(signal, reply) => {
+                let hunter = self.context.hunter.clone();
+                let Some(tree) = self.child.is_some().then(|| self.tree()) else {
+                    let _ = reply.send(self.answer(Ok(false)).map(|()| 0));
+                    return None;
+                };
+                tokio::spawn(async move {
+                    let sent = hunter.signal(tree, signal.into()).await;
+                    let _ = reply.send(sent.map_err(SignalProcessError::IoError));
+                });
+                return None;
+            }
+        })
+    }
+
+    /// The answer to a request for a signal, by whether there was a process to send it to.
+    fn answer(&self, sent: std::io::Result<bool>) -> Result<(), SignalProcessError> {
+        match sent {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.process.signal_error()),
+            Err(error) => Err(SignalProcessError::IoError(error)),
+        }
+    }
+
+    /// The process and all that it has started.
+    fn tree(&self) -> Tree {
+        Tree {
+            tag: Tag::Process(self.context.dir.id(), self.process.id()),
+            root: self.child.as_ref().and_then(Child::root),
+        }
+    }
+
+    fn hunt(&mut self, urgent: bool) {
+        let (hunter, tree) = (self.context.hunter.clone(), self.tree());
+        self.hunts
+            .spawn(async move { hunter.hunt(tree, urgent).await });
+    }
+
+    fn takes_frames(&self) -> bool {
+        let outbox = self
+            .process
+            .channels()
+            .and_then(|channels| channels.outbox.as_ref());
+        outbox.is_some_and(|outbox| outbox.framing() == Framing::Frames)
     }
 
     fn reaped(&mut self, reaped: Option<Reaped>) -> Input {
@@ -256,18 +279,29 @@ impl Task {
     async fn apply(&mut self, input: Input, now: Instant) {
         for effect in self.lifecycle.step(input, now) {
             match effect {
-                Effect::KillTree => {
-                    if let Some(child) = &self.child {
-                        child.kill_group();
+                Effect::SendStop => {
+                    self.ends_with_its_group();
+                    if let Some(outbox) = self
+                        .process
+                        .channels()
+                        .and_then(|channels| channels.outbox.as_ref())
+                    {
+                        outbox.control(FrameHead::Stop, b"");
                     }
                 }
-                Effect::Publish(state) => self.process.publish(|status| {
-                    status.state = state;
-                    if state == ProcessState::Exited {
-                        status.pid = None;
-                        status.ended_at = Some(SystemTime::now());
-                    }
-                }),
+                // A process without an input to end is told by SIGTERM alone.
+                Effect::EndInput => drop(self.process.close_input()),
+                Effect::TermTree => {
+                    self.ends_with_its_group();
+                    let (hunter, tree) = (self.context.hunter.clone(), self.tree());
+                    tokio::spawn(async move { hunter.signal(tree, Signal::TERM.into()).await });
+                }
+                Effect::KillTree => {
+                    self.ends_with_its_group();
+                    self.hunt(true);
+                }
+                Effect::Hunt => self.hunt(self.lifecycle.is_awaited()),
+                Effect::Publish(state) => self.publish(state).await,
                 Effect::Report(report) => {
                     self.process
                         .publish(|status| status.report = Some(Arc::new(report)));
@@ -296,6 +330,37 @@ impl Task {
         }
     }
 
+    async fn publish(&mut self, state: ProcessState) {
+        self.process.publish(|status| {
+            status.state = state;
+            if state == ProcessState::Exited {
+                status.pid = None;
+                status.ended_at = Some(SystemTime::now());
+            }
+        });
+        let id = self.process.id();
+        let info = self.process.info();
+        let report = info.report();
+        let event = match (state, info.pid(), report) {
+            (ProcessState::Running, Some(pid), _) => Event::Running { id, pid },
+            (ProcessState::Stopping, ..) => Event::Stopping { id },
+            (ProcessState::Exited, _, Some(report)) => Event::Exited { id, report },
+            (ProcessState::Finished, _, Some(report)) => Event::Finished { id, report },
+            _ => return,
+        };
+        self.context.events.tell(event);
+        if state == ProcessState::Finished {
+            self.context.finished(id).await;
+        }
+    }
+
+    /// Whoever asks it to end means all of it, also what it was to leave.
+    fn ends_with_its_group(&mut self) {
+        if let Some(child) = &mut self.child {
+            child.take_group_along();
+        }
+    }
+
     async fn clean_up(&mut self) {
         let Some(run_dir) = self.child.take().and_then(|mut child| child.take_run_dir()) else {
             return;
@@ -304,7 +369,11 @@ impl Task {
         self.requests.close();
         let path = run_dir.path().to_owned();
         let removed = self.context.pool.run(move || run_dir.remove()).await;
-        self.forget().await;
+        // Where it was removed before its hunt was over, that goes on by itself.
+        self.hunts.detach_all();
+        let asked = RemovalReason::Requested;
+        let reason = self.removal.filter(|_| self.removals.is_empty());
+        self.forget(reason.unwrap_or(asked)).await;
         let error = match removed {
             Ok(Ok(())) => None,
             Ok(Err(error)) | Err(error) => Some(error),
@@ -325,8 +394,18 @@ impl Task {
     }
 
     /// Takes it off the registry. Where the manager is at its end that is as good as done.
-    async fn forget(&mut self) {
-        self.context.forget(self.process.id()).await;
+    async fn forget(&mut self, reason: RemovalReason) {
+        let id = self.process.id();
+        self.context.forget(id).await;
+        self.context.events.tell(Event::Removed { id, reason });
+    }
+}
+
+/// Resolves at that time; without one, never.
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -335,36 +414,6 @@ async fn exited(child: &mut Option<Child>) -> Option<Reaped> {
     match child {
         Some(child) => child.exited().await,
         None => std::future::pending().await,
-    }
-}
-
-fn decoder(messaging: &Messaging) -> Decoder {
-    let limit = messaging.largest_message();
-    if messaging.chosen_framing() == Framing::Frames {
-        let skip = messaging.skipped_before_hello();
-        Decoder::Frames(FrameDecoder::new(limit).expecting_hello(skip))
-    } else {
-        let lines = LineDecoder::new(limit);
-        Decoder::Lines { lines, limit }
-    }
-}
-
-fn outbox_limits(messaging: &Messaging, has_output: bool) -> OutboxLimits {
-    OutboxLimits {
-        framing: messaging.chosen_framing(),
-        // A child that only reads sends no hello and grants nothing.
-        with_credit: has_output && messaging.chosen_framing() == Framing::Frames,
-        message: messaging.largest_message(),
-        messages: messaging.buffered_messages(),
-        bytes: messaging.buffered_bytes().max(QUEUED_BYTES),
-    }
-}
-
-fn hub_limits(messaging: &Messaging) -> Limits {
-    Limits {
-        messages: messaging.buffered_messages(),
-        bytes: u64::try_from(messaging.buffered_bytes()).unwrap_or(u64::MAX),
-        overflow: messaging.overflow_policy(),
     }
 }
 

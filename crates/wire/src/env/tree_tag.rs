@@ -40,6 +40,10 @@ impl TreeTag {
         run: u32,
     ) -> OsString {
         let mut list = existing.unwrap_or_default().to_owned();
+        // Entries are told apart by their ends, also behind a list that somebody has cut.
+        if !list.is_empty() && list.as_encoded_bytes().last() != Some(&b':') {
+            list.push(":");
+        }
         list.push(Self::new(manager, process, run).entry);
         list
     }
@@ -48,5 +52,25 @@ impl TreeTag {
 impl fmt::Display for TreeTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_behind_a_cut_list_stands_for_itself() {
+        let lists = [
+            (None, "m/p.0:"),
+            (Some("a/b.1:"), "a/b.1:m/p.0:"),
+            (Some("a/b.1"), "a/b.1:m/p.0:"),
+        ];
+        for (existing, expected) in lists {
+            assert_eq!(
+                TreeTag::append(existing.map(OsStr::new), "m", "p", 0),
+                expected
+            );
+        }
     }
 }

@@ -100,6 +100,18 @@ async fn a_queue_is_bounded_in_bytes_too() {
 }
 
 #[tokio::test]
+async fn a_sender_that_waits_for_bytes_and_is_dropped_takes_no_place_with_it() {
+    let (_pipe, outbox) = outbox(1, limits(Framing::Lines));
+    outbox.try_send(&"a".into()).expect("taken over");
+    outbox.try_send(&vec![b'x'; 1000].into()).expect("queued");
+    for _ in 0..8 {
+        let mut waiting = Box::pin(outbox.send(vec![b'x'; 100].into()));
+        assert!(waiting.as_mut().now_or_never().is_none());
+    }
+    outbox.try_send(&"b".into()).expect("there are places");
+}
+
+#[tokio::test]
 async fn a_future_dropped_after_it_has_a_place_is_sent_whole() {
     let (pipe, outbox) = outbox(3, limits(Framing::Lines));
     let mut first = Box::pin(outbox.send("first".into()));

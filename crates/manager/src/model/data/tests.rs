@@ -1,6 +1,8 @@
 //! The documented shapes, there and back, and what is said of wrong ones.
 
-use crate::model::command::{Cmd, Logging, Messaging, Output, Overflow, Stdin, Transport};
+use crate::model::command::{
+    Cmd, Leftovers, Logging, Messaging, Output, Overflow, Resource, Stdin, Transport,
+};
 use crate::model::script::{Script, ScriptRunConfig, ScriptingLanguage};
 use procession_wire::Framing;
 use serde::de::DeserializeOwned;
@@ -8,6 +10,7 @@ use serde::de::value::{BytesDeserializer, Error as ValueError};
 use serde_json::json;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
+use std::time::Duration;
 
 fn not_utf8() -> OsString {
     OsStr::from_bytes(b"caf\xe9").into()
@@ -29,9 +32,18 @@ fn full_cmd() -> Cmd {
                 .skip_before_hello(4),
         )
         .logging(Logging::stdout_and_stderr())
+        .timeout(Duration::from_millis(1500))
+        .leftovers(Leftovers::Leave)
         .stdin(Stdin::File("/dev/zero".into()))
         .stdout(Output::Inherit)
         .stderr(Output::File("/dev/full".into()))
+        .user(1000)
+        .group(1001)
+        .groups([4])
+        .umask(0o27)
+        .nice(-1)
+        .limit(Resource::OpenFiles, 64)
+        .limit(Resource::AddressSpace, 1 << 40)
 }
 
 fn full_cmd_json() -> serde_json::Value {
@@ -53,9 +65,17 @@ fn full_cmd_json() -> serde_json::Value {
             "skip_before_hello": 4,
         },
         "logging": { "streams": "stdout_and_stderr" },
+        "timeout_ms": 1500,
+        "leftovers": "leave",
         "stdin": { "file": "/dev/zero" },
         "stdout": "inherit",
         "stderr": { "file": "/dev/full" },
+        "user": 1000,
+        "group": 1001,
+        "groups": [4],
+        "umask": 23,
+        "nice": -1,
+        "limits": { "address_space": 1_099_511_627_776_u64, "open_files": 64 },
     })
 }
 
@@ -283,6 +303,11 @@ fn errors_name_the_mistake_and_its_line() {
         (
             r#""stdout": "stdout""#,
             "unknown variant `stdout`, expected one of `null`",
+        ),
+        (r#""user": -1"#, "invalid value: integer `-1`, expected u32"),
+        (
+            r#""limits": { "memory": 1 }"#,
+            "unknown variant `memory`, expected one of `cpu_seconds`",
         ),
     ];
     for (field, expected) in table {

@@ -279,3 +279,27 @@ pub(in crate::model) mod framing {
         }
     }
 }
+
+/// A time that may be missing, in whole milliseconds, rounded up.
+pub(super) mod milliseconds {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::time::Duration;
+
+    #[expect(clippy::ref_option, reason = "the signature that `with` calls")]
+    pub(in crate::model) fn serialize<S: Serializer>(
+        time: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let millis = time.map(|time| {
+            let whole = time.as_nanos().div_ceil(1_000_000);
+            u64::try_from(whole).unwrap_or(u64::MAX)
+        });
+        millis.serialize(serializer)
+    }
+
+    pub(in crate::model) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
+    }
+}

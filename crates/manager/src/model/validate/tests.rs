@@ -243,6 +243,34 @@ fn two_uses_of_a_stream_are_reported_with_the_stream_and_a_way_out() {
 }
 
 #[test]
+fn numbers_that_no_child_can_have_are_refused() {
+    let nobody = u32::MAX;
+    for (setting, cmd) in [
+        ("user", worker().user(nobody)),
+        ("group", worker().group(nobody)),
+        ("groups", worker().groups([0, nobody])),
+    ] {
+        let number = nobody;
+        let expected = ConfigurationError::InvalidIdentity { setting, number };
+        assert_eq!(refused(&cmd), expected);
+    }
+    let many = |count| worker().groups(0..count);
+    assert_eq!(many(65_536).validate(), Ok(()));
+    let count = 65_537;
+    let expected = ConfigurationError::TooManyGroups { count };
+    assert_eq!(refused(&many(65_537)), expected);
+    for nice in [-21, 20, i32::MIN, i32::MAX] {
+        let expected = ConfigurationError::InvalidNice { nice };
+        assert_eq!(refused(&worker().nice(nice)), expected);
+    }
+    assert_eq!(worker().nice(-20).validate(), Ok(()));
+    assert_eq!(worker().nice(19).umask(0o777).validate(), Ok(()));
+    let expected = ConfigurationError::InvalidUmask { umask: 0o1000 };
+    assert_eq!(refused(&worker().umask(0o1000)), expected);
+    assert!(expected.to_string().contains("0o1000"));
+}
+
+#[test]
 fn a_full_command_is_accepted() {
     let cmd = worker()
         .args(["--mode", "fast"])

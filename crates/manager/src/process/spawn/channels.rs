@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use procession_wire::{Channel, ChildEnvironment, MessagingEnvironment};
-use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+use rustix::fs::{Mode, OFlags};
 
 use super::super::spawn_error::{because, no_file, no_pipe, refused};
 use crate::error::SpawnProcessError;
 use crate::file_events::{FileEvents, Opened};
 use crate::model::{Cmd, Output, Stdin, Transport};
-use crate::run_dir::{self, create_new};
+use crate::run_dir::{self, create_fifo, create_new};
 
 /// Which log a stream goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -167,10 +167,10 @@ fn our_end(fd: OwnedFd) -> io::Result<OurEnd> {
 }
 
 fn fifo(program: &str, path: PathBuf) -> Result<(OurEnd, PathBuf), SpawnProcessError> {
-    let failed = |error: rustix::io::Errno| no_pipe(program, &path, error.into());
-    mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).map_err(failed)?;
+    let failed = |error| no_pipe(program, &path, error);
+    create_fifo(&path).map_err(failed)?;
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let fd = rustix::fs::open(&path, flags, Mode::empty()).map_err(failed)?;
+    let fd = rustix::fs::open(&path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
     Ok((OurEnd { fd, fifo: true }, path))
 }
 
@@ -215,7 +215,10 @@ fn stdin(cmd: &Cmd, run_dir: &Path, program: &str) -> Result<Stdio, SpawnProcess
 /// A file without a name: nothing has to be fed to the child, and a slow reader holds up nobody.
 fn stdin_of(path: &Path, bytes: &[u8]) -> io::Result<File> {
     create_new(path)?.write_all(bytes)?;
-    let file = File::open(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)?;
     std::fs::remove_file(path)?;
     Ok(file)
 }

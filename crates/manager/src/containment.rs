@@ -1,0 +1,51 @@
+//! Nothing outlives what it belongs to: which processes are a tree, and how a tree ends.
+//!
+//! ```text
+//!             /proc ──► scan ──► Snapshot ──► Hunt: who of it is of the tree ──► SIGKILL by pidfd
+//!                        ▲                      │ until two scans in a row found nothing alive
+//!                        └───────rest───────────┘
+//!
+//!  Hunter   hunts of a living manager: one thread, one scan for all hunts that are due
+//!  Guard    a shell that hunts, and removes the directories, when the manager's process dies
+//!  sweep    the next manager in the same working directory takes away what a dead one left
+//! ```
+//!
+//! A process belongs to a tree if it has the tree's entry in its `PROCESSION_TREE`; if it is in the
+//! process group of the tree's root; or if its chain of parents leads to one of these. What erases its
+//! environment, leaves the group *and* loses its parent is not found.
+
+mod guard;
+mod hunt;
+mod scan;
+mod sweep;
+#[cfg(test)]
+mod testing;
+
+use uuid::Uuid;
+
+use crate::id::ProcessId;
+
+pub(crate) use guard::Guard;
+pub(crate) use hunt::{Hunter, extinguish};
+pub(crate) use scan::Root;
+pub use sweep::Swept;
+pub(crate) use sweep::sweep;
+
+/// What a tree is known by in the list of `PROCESSION_TREE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Tag {
+    /// Everything that this manager has started.
+    Manager(Uuid),
+    /// Everything that this process of this manager has started, in any of its runs, and itself.
+    Process(Uuid, ProcessId),
+}
+
+/// Which processes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tree {
+    /// Those that have this in their environment, and their descendants.
+    pub(crate) tag: Tag,
+    /// A child of ours. Its process group and its descendants count too, for as long as it is there;
+    /// a zombie is.
+    pub(crate) root: Option<Root>,
+}

@@ -1,0 +1,71 @@
+//! Starting a guard: its script, and the process.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{ChildStdin, Command, Stdio};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
+use uuid::Uuid;
+
+/// For any POSIX shell with the usual `grep -z`: GNU's, busybox's.
+///
+/// `printf` and `kill` are part of the shell: the list of all processes may be longer than the
+/// arguments of a program can be, and `xargs` cuts it. What `grep` printed counts, and not its status,
+/// which tells of every file that was gone. The rounds have a limit, since what hangs in the kernel
+/// stays there.
+const SCRIPT: &str = r#"
+trap '' HUP INT TERM QUIT TSTP
+exec 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-
+PATH=/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin
+LC_ALL=C
+export PATH LC_ALL
+manager=$1
+shift
+while IFS= read -r line; do
+    if [ "$line" = dismiss ]; then exit 0; fi
+done
+quiet=0
+rounds=0
+while [ "$quiet" -lt 2 ] && [ "$rounds" -lt 200 ]; do
+    rounds=$((rounds + 1))
+    found=$(printf '%s\n' /proc/[0-9]*/environ |
+        xargs grep -lzs -e "^PROCESSION_TREE=\(.*:\)*$manager/")
+    if [ -z "$found" ]; then quiet=$((quiet + 1)); else quiet=0; fi
+    for file in $found; do
+        pid=${file#/proc/}
+        kill -9 "${pid%/environ}"
+    done
+    if [ "$quiet" -lt 2 ]; then sleep 0.05 2>/dev/null || sleep 1; fi
+done
+if [ "$#" -gt 0 ]; then rm -rf -- "$@" || { sleep 1; rm -rf -- "$@"; }; fi
+"#;
+
+/// `/bin/sh -c SCRIPT procession-guard <manager> <directory>...`
+pub(super) fn start(manager: Uuid, dirs: &[&Path]) -> io::Result<(Pid, OwnedFd, ChildStdin)> {
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", SCRIPT])
+        .arg("procession-guard")
+        .arg(manager.to_string())
+        .args(dirs)
+        .env_clear()
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let pid = Pid::from_raw(child.id().cast_signed()).ok_or(io::ErrorKind::InvalidData)?;
+    let stdin = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => Ok((pid, pidfd, stdin)),
+        Err(error) => {
+            // It is ours and was not reaped, so its number is its own. Its input is still open.
+            let _ = kill_process(pid, Signal::KILL);
+            while let Err(Errno::INTR) = waitpid(Some(pid), WaitOptions::empty()) {}
+            Err(error.into())
+        }
+    }
+}

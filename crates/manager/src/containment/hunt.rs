@@ -1,0 +1,256 @@
+//! Hunting trees: look, kill, look again, until two looks in a row found nothing alive.
+//!
+//! ```text
+//!  Hunting ──found some──► killed, idle = 0 ─┐
+//!     ▲ ▲──────────────────────────────────◄─┘
+//!     │ └──found what was killed before, or cannot be──► idle + 1 ──at the limit──► given up
+//!     └────found nothing──► quiet + 1 ──at two──► done
+//! ```
+//!
+//! Signals go by `pidfd_send_signal(2)`, to a descriptor whose process was seen to have the scanned
+//! start and tags: a number that was used again meanwhile is left alone. What may not be signalled counts as
+//! not there, and is told by `tracing`.
+
+mod thread;
+
+use std::collections::HashSet;
+use std::io;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open,
+    pidfd_send_signal, waitid,
+};
+
+use super::scan::{Identity, Root, Scanner, Seen, Snapshot};
+use super::{Tag, Tree};
+
+pub(crate) use thread::Hunter;
+
+/// So many rounds in a row without one more killed or gone: about ten seconds.
+const MAX_IDLE: u32 = 200;
+/// So often is a scan looked at again only because something was in the midst of `execve(2)`.
+const MAX_UNSETTLED: u32 = 10;
+const MAX_REST: Duration = Duration::from_millis(50);
+
+/// How a hunt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// Processes that were killed, each once, without the root.
+    pub(super) killed: u32,
+    /// Processes that are there still: not to be signalled, or dead for SIGKILL too.
+    pub(super) left: usize,
+}
+
+/// The hunt for one tree, from round to round.
+#[derive(Debug)]
+pub(super) struct Hunt {
+    tag: Tag,
+    root: Option<Root>,
+    killed: u32,
+    /// Killed, and not seen gone yet.
+    dying: HashSet<Identity>,
+    denied: HashSet<Identity>,
+    quiet: u32,
+    idle: u32,
+    unsettled: u32,
+}
+
+impl Hunt {
+    pub(super) fn new(tree: Tree) -> Self {
+        Self {
+            tag: tree.tag,
+            root: tree.root,
+            killed: 0,
+            dying: HashSet::new(),
+            denied: HashSet::new(),
+            quiet: 0,
+            idle: 0,
+            unsettled: 0,
+        }
+    }
+
+    /// One round, over what a scan has shown or why there is none. Done when it says how it ended.
+    pub(super) fn round(&mut self, scan: Result<&Snapshot, &io::Error>) -> Option<Outcome> {
+        let snapshot = match scan {
+            Ok(snapshot) => snapshot,
+            Err(error) => return self.no_progress(&format_args!("cannot look: {error}")),
+        };
+        let before = self.dying.len();
+        self.dying.retain(|&identity| snapshot.lives(identity));
+        let mut progress = self.dying.len() < before;
+        let mut found = self.dying.len();
+        let root = self.root.and_then(|root| snapshot.root(root));
+        let root = root.map(Seen::identity);
+        for seen in snapshot.members(self.tag, self.root) {
+            let identity = seen.identity();
+            if self.dying.contains(&identity) || self.denied.contains(&identity) {
+                continue;
+            }
+            match send(seen, Signal::KILL) {
+                Sent::Yes => {
+                    self.dying.insert(identity);
+                    self.killed += u32::from(root != Some(identity));
+                    progress = true;
+                }
+                Sent::Gone => {}
+                Sent::Denied => {
+                    tracing::warn!(
+                        pid = seen.pid.as_raw_pid(),
+                        "may not kill a process that belongs to one of ours: it is left alone"
+                    );
+                    self.denied.insert(identity);
+                    continue;
+                }
+                Sent::Failed(error) => {
+                    tracing::debug!(pid = seen.pid.as_raw_pid(), %error, "cannot kill a process yet");
+                }
+            }
+            found += 1;
+        }
+        if found > 0 {
+            self.quiet = 0;
+            if progress {
+                self.idle = 0;
+                return None;
+            }
+            return self.no_progress(&"they do not go");
+        }
+        self.idle = 0;
+        if snapshot.unsettled && self.unsettled < MAX_UNSETTLED {
+            self.unsettled += 1;
+            self.quiet = 0;
+            return None;
+        }
+        self.quiet += 1;
+        (self.quiet == 2).then(|| {
+            self.denied.retain(|&identity| snapshot.lives(identity));
+            self.outcome()
+        })
+    }
+
+    fn outcome(&self) -> Outcome {
+        Outcome {
+            killed: self.killed,
+            left: self.dying.len() + self.denied.len(),
+        }
+    }
+
+    /// The last resort is what needs no descriptor: the group of the root, while its number is its
+    /// own.
+    fn no_progress(&mut self, why: &dyn std::fmt::Display) -> Option<Outcome> {
+        self.idle += 1;
+        if self.idle < MAX_IDLE {
+            return None;
+        }
+        tracing::warn!(tree = ?self.tag, killed = self.killed, left = self.dying.len(), reason = %why, "gave up hunting processes");
+        if let Some(root) = self.root
+            && is_our_child(root.pid)
+        {
+            let _ = kill_process_group(root.pid, Signal::KILL);
+        }
+        Some(self.outcome())
+    }
+
+    /// How long it is good to rest before the next round: there is nothing to be told by, and what
+    /// was killed takes a moment to go.
+    pub(super) fn rest(&self) -> Duration {
+        Duration::from_millis(1 << self.idle.min(6)).min(MAX_REST)
+    }
+}
+
+/// Whether it is a child that was not reaped: its number is its own, and its group's, as long.
+fn is_our_child(pid: Pid) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pid(pid), options).is_ok()
+}
+
+/// What came of a signal.
+#[derive(Debug)]
+pub(super) enum Sent {
+    Yes,
+    Gone,
+    Denied,
+    Failed(io::Error),
+}
+
+/// Sends a signal to the process that was seen, and to no other of its number.
+pub(super) fn send(seen: &Seen, signal: Signal) -> Sent {
+    let pidfd = match pidfd_open(seen.pid, PidfdFlags::empty()) {
+        Ok(pidfd) => pidfd,
+        Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Sent::Gone,
+        Err(error) => return Sent::Failed(error.into()),
+    };
+    match Scanner::default().is_still(seen) {
+        Ok(true) => {}
+        Ok(false) => return Sent::Gone,
+        Err(error) => return Sent::Failed(error),
+    }
+    match pidfd_send_signal(pidfd, signal) {
+        Ok(()) => Sent::Yes,
+        Err(Errno::SRCH) => Sent::Gone,
+        Err(Errno::PERM) => Sent::Denied,
+        Err(error) => Sent::Failed(error.into()),
+    }
+}
+
+/// Sends a signal to each process of a tree; says how many got it, or why none did.
+pub(super) fn signal_all(
+    snapshot: &Snapshot,
+    tag: Tag,
+    root: Option<Root>,
+    signal: Signal,
+) -> io::Result<u32> {
+    let (mut count, mut refused) = (0, None);
+    for seen in snapshot.members(tag, root) {
+        match send(seen, signal) {
+            Sent::Yes => count += 1,
+            Sent::Gone => {}
+            Sent::Denied => refused = Some(Errno::PERM.into()),
+            Sent::Failed(error) => refused = Some(error),
+        }
+    }
+    match refused {
+        Some(error) if count == 0 => Err(error),
+        _ => Ok(count),
+    }
+}
+
+/// SIGKILLs a whole tree on the calling thread, without a runtime. Says how many processes other than
+/// the root were killed.
+///
+/// Blocks for two scans at least, a few milliseconds; gives up after about ten seconds in which nothing
+/// more was killed and nothing went.
+pub(crate) fn extinguish(tree: Tree) -> u32 {
+    let outcomes = extinguish_all([tree]);
+    outcomes.first().map_or(0, |outcome| outcome.killed)
+}
+
+/// The same for many trees, by the same scans.
+pub(super) fn extinguish_all(trees: impl IntoIterator<Item = Tree>) -> Vec<Outcome> {
+    let mut hunts: Vec<_> = trees
+        .into_iter()
+        .map(|tree| (Hunt::new(tree), None))
+        .collect();
+    let mut scanner = Scanner::default();
+    loop {
+        let snapshot = scanner.scan();
+        let mut rest = None;
+        for (hunt, outcome) in hunts.iter_mut().filter(|(_, outcome)| outcome.is_none()) {
+            *outcome = hunt.round(snapshot.as_ref());
+            if outcome.is_none() {
+                rest = rest.into_iter().chain([hunt.rest()]).min();
+            }
+        }
+        let Some(rest) = rest else { break };
+        std::thread::sleep(rest);
+    }
+    hunts
+        .into_iter()
+        .filter_map(|(_, outcome)| outcome)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+use super::*;
+use crate::containment::testing::{Name, Started, end, lives, snapshot};
+
+/// In its group: a child. Out of it: one of a session of its own, one without an environment.
+const TREE: &str = "sleep 1000 >&- & echo $!
+    setsid sh -c 'echo $$; exec sleep 1000 >&-' &
+    setsid env -i /bin/sh -c 'echo $$; exec /bin/sleep 1000 >&-' &
+    wait";
+
+fn tree(name: &Name) -> (Started, Vec<Pid>) {
+    let mut child = Started::tagged(TREE, name);
+    let others = (0..3).map(|_| child.pid_line()).collect();
+    (child, others)
+}
+
+#[test]
+fn a_whole_tree_is_extinguished_and_counted_without_its_root() {
+    let (name, other) = (Name::new(), Name::new());
+    let decoy = Started::tagged("exec sleep 1000", &other);
+    let (mut child, others) = tree(&name);
+    assert_eq!(extinguish(name.tree(Some(child.pid))), 3);
+    assert!(others.into_iter().all(|pid| !lives(pid)));
+    assert_eq!(child.signal(), Some(9));
+    assert!(decoy.is_running());
+}
+
+#[test]
+fn the_tree_of_a_manager_is_that_of_all_its_processes() {
+    let (one, other) = (Name::new(), Name::new());
+    let two = Name {
+        manager: one.manager,
+        ..Name::new()
+    };
+    let mut ours = [&one, &two].map(|name| Started::tagged("exec sleep 1000", name));
+    let decoy = Started::tagged("exec sleep 1000", &other);
+    let tree = Tree {
+        tag: Tag::Manager(one.manager),
+        root: None,
+    };
+    assert_eq!(extinguish(tree), 2);
+    assert!(ours.iter_mut().all(|child| child.signal() == Some(9)));
+    assert!(decoy.is_running());
+}
+
+#[test]
+fn what_keeps_forking_ends_too() {
+    let name = Name::new();
+    let script = "exec >&-; while :; do
+        setsid sh -c 'sleep 1000 & sleep 1000' & sleep 0.01; done";
+    let mut child = Started::tagged(script, &name);
+    child.output_ends();
+    extinguish(name.tree(Some(child.pid)));
+    assert_eq!(child.signal(), Some(9));
+    assert!(snapshot().members(name.tag(), None).is_empty());
+}
+
+#[test]
+fn a_number_that_is_somebody_elses_by_now_gets_no_signal() {
+    let name = Name::new();
+    let mut child = Started::tagged("exec sleep 1000", &name);
+    let snapshot = snapshot();
+    let members = snapshot.members(name.tag(), None);
+    let seen = Seen::clone(members.first().expect("there"));
+    let mut other = seen.clone();
+    other.start += 1;
+    assert!(matches!(send(&other, Signal::KILL), Sent::Gone));
+    assert!(child.is_running());
+    // In the same tick of the clock, but another process by its tags.
+    let mut other = seen.clone();
+    other.tags.clear();
+    assert!(matches!(send(&other, Signal::KILL), Sent::Gone));
+    assert!(matches!(send(&seen, Signal::KILL), Sent::Yes));
+    assert_eq!(child.signal(), Some(9));
+    assert!(matches!(send(&seen, Signal::KILL), Sent::Gone));
+}
+
+#[test]
+fn two_scans_in_a_row_have_to_find_nothing() {
+    let name = Name::new();
+    let mut hunt = Hunt::new(name.tree(None));
+    assert_eq!(hunt.round(Ok(&snapshot())), None);
+    let mut late = Started::tagged("exec sleep 1000", &name);
+    assert_eq!(hunt.round(Ok(&snapshot())), None);
+    assert_eq!(late.signal(), Some(9));
+    let quiet = || {
+        let mut snapshot = snapshot();
+        snapshot.unsettled = false;
+        snapshot
+    };
+    assert_eq!(hunt.round(Ok(&quiet())), None);
+    let outcome = Outcome { killed: 1, left: 0 };
+    assert_eq!(hunt.round(Ok(&quiet())), Some(outcome));
+}
+
+#[test]
+fn what_is_unsettled_is_looked_at_again_but_not_for_ever() {
+    let mut hunt = Hunt::new(Name::new().tree(None));
+    let mut unsettled = Snapshot::default();
+    unsettled.unsettled = true;
+    let rounds = (1..100).find(|_| hunt.round(Ok(&unsettled)).is_some());
+    assert_eq!(rounds, Some(MAX_UNSETTLED + 2));
+}
+
+#[test]
+fn what_was_killed_and_does_not_go_is_given_up() {
+    let name = Name::new();
+    let mut child = Started::tagged("exec sleep 1000", &name);
+    let seen = snapshot();
+    let mut hunt = Hunt::new(name.tree(None));
+    // The same scan again and again: it never goes.
+    let outcome = (0..=MAX_IDLE).find_map(|_| hunt.round(Ok(&seen)));
+    assert_eq!(outcome, Some(Outcome { killed: 1, left: 1 }));
+    assert_eq!(child.signal(), Some(9));
+}
+
+#[test]
+fn without_scans_the_group_is_killed_in_the_end_and_not_before() {
+    let name = Name::new();
+    let mut child = Started::script("exec sleep 1000", &[]);
+    let mut hunt = Hunt::new(name.tree(Some(child.pid)));
+    let error = io::Error::from_raw_os_error(libc::EMFILE);
+    for _ in 1..MAX_IDLE {
+        assert_eq!(hunt.round(Err(&error)), None);
+    }
+    assert!(child.is_running());
+    assert!(hunt.round(Err(&error)).is_some());
+    assert_eq!(child.signal(), Some(9));
+}
+
+#[tokio::test]
+async fn hunts_share_their_scans_and_go_on_without_their_waiters() {
+    let hunter = Hunter::new();
+    let (name, left) = (Name::new(), Name::new());
+    let (mut child, others) = tree(&name);
+    let mut forsaken = Started::tagged("exec sleep 1000", &left);
+    {
+        let hunt = hunter.hunt(left.tree(Some(forsaken.pid)), false);
+        tokio::pin!(hunt);
+        assert!(futures_util::poll!(hunt).is_pending());
+    }
+    let nothing = Name::new();
+    let (killed, none) = tokio::join!(
+        hunter.hunt(name.tree(Some(child.pid)), true),
+        hunter.hunt(nothing.tree(None), false)
+    );
+    assert_eq!((killed, none), (3, 0));
+    assert_eq!(child.signal(), Some(9));
+    assert_eq!(forsaken.signal(), Some(9));
+    assert!(others.into_iter().all(|pid| !lives(pid)));
+}
+
+#[tokio::test]
+async fn a_signal_is_sent_once_to_each() {
+    let hunter = Hunter::new();
+    let name = Name::new();
+    let mut child = Started::tagged(
+        "setsid sh -c 'echo $$; exec sleep 1000' & exec sleep 1000",
+        &name,
+    );
+    let far = child.pid_line();
+    let tree = name.tree(Some(child.pid));
+    assert_eq!(hunter.signal(tree, Signal::STOP).await.expect("sent"), 2);
+    assert!(child.is_running() && lives(far));
+    assert_eq!(hunter.signal(tree, Signal::TERM).await.expect("sent"), 2);
+    assert_eq!(hunter.signal(tree, Signal::CONT).await.expect("sent"), 2);
+    assert_eq!(child.signal(), Some(15));
+    let none = Name::new().tree(None);
+    assert_eq!(hunter.signal(none, Signal::TERM).await.expect("none"), 0);
+    end(far);
+}
+
+#[tokio::test]
+async fn the_thread_ends_with_its_last_handle() {
+    let hunter = Hunter::new();
+    assert_eq!(hunter.hunt(Name::new().tree(None), true).await, 0);
+    let other = hunter.clone();
+    drop(hunter);
+    assert_eq!(other.hunt(Name::new().tree(None), true).await, 0);
+    let shared = other.shared();
+    drop(other);
+    while shared.upgrade().is_some() {
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,227 @@
+use super::*;
+use crate::containment::testing::{Name, Started, end, lives, members, snapshot};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+const M: &str = "6f0a5c2e-9d3b-4a57-8f43-2b9c1c0d7e11";
+const P: &str = "0b8e5f0a-4c1d-4f6e-9a2b-7d3c5e1f2a90";
+
+fn tags(environ: &str) -> Vec<Tag> {
+    tags_of(environ.as_bytes())
+}
+
+#[test]
+fn only_whole_entries_of_the_one_variable_are_tags() {
+    let manager: Uuid = M.parse().expect("a UUID");
+    let process: ProcessId = P.parse().expect("a UUID");
+    let both = vec![Tag::Manager(manager), Tag::Process(manager, process)];
+    let other = Uuid::new_v4();
+    for environ in [
+        format!("PROCESSION_TREE={M}/{P}.0:"),
+        format!("A=1\0PROCESSION_TREE={M}/{P}.12:\0B=2\0"),
+        format!("PROCESSION_TREE=strange:{M}/{P}.3:\0"),
+    ] {
+        assert_eq!(tags(&environ), both, "{environ}");
+    }
+    let nested = tags(&format!("PROCESSION_TREE={other}/{P}.0:{M}/{P}.7:\0"));
+    assert_eq!(nested.len(), 4);
+    assert!(both.iter().all(|tag| nested.contains(tag)));
+    for decoy in [
+        String::new(),
+        format!("PROCESSION_TREE2={M}/{P}.0:\0"),
+        format!("MY_PROCESSION_TREE={M}/{P}.0:\0"),
+        format!("procession_tree={M}/{P}.0:\0"),
+        format!("A=PROCESSION_TREE={M}/{P}.0:\0"),
+        format!("A={M}/{P}.0:\0PROCESSION_TREE=\0"),
+        format!("PROCESSION_TREE=x{M}/{P}.0:\0"),
+        format!("PROCESSION_TREE={M}0/{P}.0:\0"),
+        format!("PROCESSION_TREE={M}:{P}.0:\0"),
+        format!("PROCESSION_TREE={}/{P}.0:\0", &M[1..]),
+        format!("PROCESSION_TREE={M}\0"),
+    ] {
+        assert_eq!(tags(&decoy), [], "{decoy}");
+    }
+    let short = tags(&format!("PROCESSION_TREE={M}/{P}:\0"));
+    assert_eq!(short, [Tag::Manager(manager)], "no process without a run");
+    let swapped = tags(&format!("PROCESSION_TREE={P}/{M}.0:\0"));
+    assert!(both.iter().all(|tag| !swapped.contains(tag)));
+}
+
+#[test]
+fn a_stat_is_read_after_the_name_whatever_that_is() {
+    let fields = "S 1 22 22 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 4242 1 2";
+    let expected = Stat {
+        state: b'S',
+        parent: 1,
+        group: 22,
+        flags: 4_194_560,
+        threads: 3,
+        start: 4242,
+    };
+    for name in ["sh", "a b", ") Z 9 (", "()", "\u{e9}\n"] {
+        let text = format!("22 ({name}) {fields}");
+        assert_eq!(Stat::parse(text.as_bytes()).as_ref(), Some(&expected));
+    }
+    assert_eq!(Stat::parse(b"22 (sh) S 1"), None);
+    assert_eq!(Stat::parse(b""), None);
+}
+
+#[test]
+fn a_zombie_is_dead_unless_its_threads_run() {
+    let stat = |state, threads| Stat {
+        state,
+        parent: 1,
+        group: 1,
+        flags: 0,
+        threads,
+        start: 1,
+    };
+    assert!(stat(b'S', 1).alive() && stat(b'D', 1).alive() && stat(b'Z', 2).alive());
+    assert!(!stat(b'Z', 1).alive() && !stat(b'X', 1).alive());
+}
+
+#[test]
+fn a_zombie_stays_known_and_is_no_member() {
+    let name = Name::new();
+    let mut child = Started::tagged("exit 0", &name);
+    child.output_ends();
+    child.exited();
+    let root = Root {
+        pid: child.pid,
+        start: None,
+    };
+    assert!(snapshot().root(root).is_some());
+    assert_eq!(members(name.tree(Some(child.pid))), []);
+    assert!(!lives(child.pid));
+}
+
+#[test]
+fn what_has_left_session_and_parent_is_found_by_its_tag() {
+    let name = Name::new();
+    let script = "setsid sh -c '(echo $$; exec sleep 1000 >&-) & ' & wait; exec sleep 1000";
+    let mut child = Started::tagged(script, &name);
+    let _parent = child.pid_line();
+    let found = until(|| members(name.tree(None)), |found| found.len() == 2);
+    assert!(found.contains(&child.pid));
+    // Not of the group, nor a descendant any more.
+    let far = found.into_iter().find(|&pid| pid != child.pid);
+    let far = far.expect("two");
+    let snapshot = snapshot();
+    let seen = &snapshot.seen[snapshot.by_pid[&far.as_raw_pid()]];
+    assert_ne!(seen.group, child.pid.as_raw_pid());
+    assert_ne!(seen.parent, child.pid.as_raw_pid());
+    end(far);
+}
+
+#[test]
+fn what_erased_its_environment_is_found_by_its_parents() {
+    let name = Name::new();
+    let script = "setsid env -i /bin/sh -c '/bin/sleep 1000 >&- & echo $$; wait' & wait";
+    let mut child = Started::tagged(script, &name);
+    let inner = child.pid_line();
+    let find = || members(name.tree(Some(child.pid)));
+    let found = until(find, |found| found.len() >= 3);
+    assert!(found.contains(&inner) && found.contains(&child.pid));
+    // From a tagged process too, where the root does not count.
+    assert!(members(name.tree(None)).contains(&inner));
+    found
+        .into_iter()
+        .filter(|pid| *pid != child.pid)
+        .for_each(end);
+}
+
+#[test]
+fn the_group_counts_without_a_tag_while_the_root_is_our_child() {
+    let name = Name::new();
+    // Orphaned, so that only the group is left to know it by.
+    let script = "sh -c 'sleep 1000 >&- & echo $!'; exec sleep 1000 >&-";
+    let mut child = Started::script(script, &[]);
+    let member = child.pid_line();
+    child.output_ends();
+    let found = members(name.tree(Some(child.pid)));
+    assert!(found.contains(&member) && found.contains(&child.pid));
+    assert_eq!(members(name.tree(None)), []);
+    // A process that is there, but not our child.
+    assert_eq!(members(name.tree(Some(member))), []);
+    // Our child, but not the one that was meant.
+    let other = Root {
+        pid: child.pid,
+        start: Some(1),
+    };
+    assert!(snapshot().members(name.tag(), Some(other)).is_empty());
+    end(member);
+}
+
+#[test]
+fn a_guard_and_what_it_starts_are_passed_over() {
+    let name = Name::new();
+    let mut command = Command::new("/bin/sh");
+    // The tree's root starts a guard without an environment, as a manager does.
+    let script = "setsid env -i /bin/sh -c '/bin/sleep 1000 >&- & echo $!; echo $$; wait' \
+                  procession-guard 6f0a5c2e-9d3b-4a57-8f43-2b9c1c0d7e11 & wait";
+    command
+        .args(["-c", script])
+        .env(PROCESSION_TREE, name.list());
+    let mut child = Started::command(command);
+    let (inner, guard) = (child.pid_line(), child.pid_line());
+    assert_eq!(members(name.tree(Some(child.pid))), [child.pid]);
+    [inner, guard].into_iter().for_each(end);
+}
+
+#[test]
+fn neither_this_process_nor_the_first_is_a_member() {
+    let own = rustix::process::getpid();
+    let tag = Tag::Manager(Uuid::new_v4());
+    let mut snapshot = Snapshot::default();
+    for (pid, parent) in [(own.as_raw_pid(), 1), (1, 0), (100_001, own.as_raw_pid())] {
+        let index = snapshot.add(Seen {
+            pid: Pid::from_raw(pid).expect("not zero"),
+            start: 1,
+            parent,
+            group: pid,
+            alive: true,
+            guard: false,
+            tags: Vec::new(),
+        });
+        if pid != 100_001 {
+            snapshot.by_tag.entry(tag).or_default().push(index);
+        }
+    }
+    assert!(snapshot.members(tag, None).is_empty());
+}
+
+#[test]
+fn a_process_whose_first_thread_has_ended_is_found() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        return;
+    }
+    let name = Name::new();
+    let mut command = Command::new("python3");
+    let script = "import threading, time, ctypes, sys\n\
+                  threading.Thread(target=lambda: time.sleep(1000)).start()\n\
+                  sys.stdout.close()\n\
+                  ctypes.CDLL(None).pthread_exit(None)";
+    command
+        .args(["-c", script])
+        .env(PROCESSION_TREE, name.list());
+    command.arg0("python3");
+    let child = Started::command(command);
+    let leader_ended = || {
+        let stat = Scanner::default().stat(child.pid).expect("readable");
+        stat.expect("there").leader_ended()
+    };
+    until(leader_ended, |ended| *ended);
+    assert_eq!(members(name.tree(None)), [child.pid]);
+    assert!(lives(child.pid));
+}
+
+/// Looks again until it is so.
+fn until<T>(look: impl Fn() -> T, so: impl Fn(&T) -> bool) -> T {
+    loop {
+        let seen = look();
+        if so(&seen) {
+            return seen;
+        }
+        std::thread::yield_now();
+    }
+}

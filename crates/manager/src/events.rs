@@ -1,0 +1,341 @@
+//! Events: what happens to the processes of a manager, told to whoever listens.
+//!
+//! ```text
+//!  process tasks ─┐                    ┌─► stream of the manager     all events
+//!  start of the   ├─► ring of the ─────┼─► stream of a process       its own
+//!  manager ───────┘   last 1,024       └─► …
+//! ```
+//!
+//! Telling never waits: the ring is written over, and a listener that comes too late is told how many
+//! events it missed. What happens before anybody listens at the start of the manager is kept for the
+//! first listener.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::containment::Swept;
+use crate::id::ProcessId;
+use crate::lifecycle::ExitReport;
+
+/// Events that a listener may be behind.
+const RING: usize = 1024;
+
+/// Something that happened to a process, or to the manager.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A process was asked for, and is being started.
+    Spawned {
+        /// The process.
+        id: ProcessId,
+    },
+    /// It runs.
+    Running {
+        /// The process.
+        id: ProcessId,
+        /// The system's number for it.
+        pid: u32,
+    },
+    /// It is being ended: it was stopped or killed, or its time is up.
+    Stopping {
+        /// The process.
+        id: ProcessId,
+    },
+    /// It has exited. Its output is still being read, and what it left behind is being hunted.
+    Exited {
+        /// The process.
+        id: ProcessId,
+        /// How it ended, as far as that is known now.
+        report: Arc<ExitReport>,
+    },
+    /// Its output has been read, and nothing that it left behind is alive.
+    Finished {
+        /// The process.
+        id: ProcessId,
+        /// How it ended: the whole report.
+        report: Arc<ExitReport>,
+    },
+    /// It is gone from the manager, with its logs and its run directory.
+    Removed {
+        /// The process.
+        id: ProcessId,
+        /// Why.
+        reason: RemovalReason,
+    },
+    /// At the start of the manager something was found that a dead manager had left.
+    Swept(Swept),
+    /// The guard is not there: what this manager has started would live on if its process was killed.
+    GuardUnavailable {
+        /// Why it could not be started, or how it ended.
+        reason: String,
+    },
+    /// The listener was too slow, and this many events were dropped that would have come here.
+    Missed(u64),
+}
+
+/// Why a process is gone from its manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RemovalReason {
+    /// Its removal was asked for.
+    Requested,
+    /// It could not be started.
+    StartFailed,
+    /// More processes had exited than the manager
+    /// [retains](crate::ProcessManagerBuilder::retain_exited), and it was the oldest of them.
+    Retention,
+    /// The manager was shut down.
+    ShutDown,
+}
+
+impl fmt::Display for RemovalReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Requested => "its removal was asked for",
+            Self::StartFailed => "it could not be started",
+            Self::Retention => "newer processes have exited, and took its place",
+            Self::ShutDown => "the manager was shut down",
+        })
+    }
+}
+
+impl Event {
+    /// The process that it is about, if it is about one.
+    pub fn process(&self) -> Option<ProcessId> {
+        match self {
+            Self::Spawned { id }
+            | Self::Running { id, .. }
+            | Self::Stopping { id }
+            | Self::Exited { id, .. }
+            | Self::Finished { id, .. }
+            | Self::Removed { id, .. } => Some(*id),
+            Self::Swept(_) | Self::GuardUnavailable { .. } | Self::Missed(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spawned { id } => write!(f, "process {id} is being started"),
+            Self::Running { id, pid } => write!(f, "process {id} runs as {pid}"),
+            Self::Stopping { id } => write!(f, "process {id} is being ended"),
+            Self::Exited { id, report } => write!(f, "process {id} {report}"),
+            Self::Finished { id, report } => write!(f, "process {id} has finished: {report}"),
+            Self::Removed { id, reason } => write!(f, "process {id} was removed: {reason}"),
+            Self::Swept(swept) => write!(f, "{swept}"),
+            Self::GuardUnavailable { reason } => write!(f, "there is no guard: {reason}"),
+            Self::Missed(count) => write!(f, "{count} events were missed"),
+        }
+    }
+}
+
+/// Where events are told.
+#[derive(Debug)]
+pub(crate) struct Events {
+    ring: broadcast::Sender<Event>,
+    /// What happened before anybody listened.
+    early: Mutex<Option<VecDeque<Event>>>,
+}
+
+impl Events {
+    pub(crate) fn new() -> Self {
+        Self {
+            ring: broadcast::Sender::new(RING),
+            early: Mutex::new(Some(VecDeque::new())),
+        }
+    }
+
+    fn early(&self) -> MutexGuard<'_, Option<VecDeque<Event>>> {
+        self.early.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        tracing::debug!(%event);
+        let _ = self.ring.send(event);
+    }
+
+    /// Tells what happens at the start of the manager: kept for the first listener, if there is none.
+    pub(crate) fn tell_early(&self, event: Event) {
+        let mut early = self.early();
+        match early.as_mut() {
+            Some(kept) if kept.len() < RING => {
+                tracing::debug!(%event);
+                kept.push_back(event);
+            }
+            Some(_) => {}
+            None => self.tell(event),
+        }
+    }
+
+    /// All events from now on; for the first listener also those of the start.
+    pub(crate) fn listen(&self) -> EventStream {
+        let mut early = self.early();
+        EventStream::new(
+            early.take().unwrap_or_default(),
+            self.ring.subscribe(),
+            None,
+        )
+    }
+
+    /// The events of one process from now on.
+    pub(crate) fn listen_to(&self, id: ProcessId) -> EventStream {
+        EventStream::new(VecDeque::new(), self.ring.subscribe(), Some(id))
+    }
+}
+
+type Receiving =
+    Pin<Box<dyn Future<Output = (Result<Event, RecvError>, broadcast::Receiver<Event>)> + Send>>;
+
+/// The events of a manager, or of one process: a [`Stream`] of [`Event`]s.
+///
+/// It ends when the manager has ended; that of a process also after its
+/// [`Removed`](Event::Removed). A listener may be 1,024 events behind; past that the oldest are
+/// dropped, and [`Event::Missed`] says how many (of all processes, also in the stream of one). Taking
+/// an item is cancel safe.
+#[must_use = "streams do nothing unless polled"]
+pub struct EventStream {
+    early: VecDeque<Event>,
+    receiving: Option<Receiving>,
+    process: Option<ProcessId>,
+}
+
+impl EventStream {
+    fn new(
+        early: VecDeque<Event>,
+        receiver: broadcast::Receiver<Event>,
+        process: Option<ProcessId>,
+    ) -> Self {
+        Self {
+            early,
+            receiving: Some(receive(receiver)),
+            process,
+        }
+    }
+
+    /// That of a manager that has ended.
+    pub(crate) fn ended() -> Self {
+        Self {
+            early: VecDeque::new(),
+            receiving: None,
+            process: None,
+        }
+    }
+
+    /// What a listener of this stream is to be told of `event`.
+    fn concerns(&self, event: &Event) -> bool {
+        match (self.process, event) {
+            (None, _) | (_, Event::Missed(_)) => true,
+            (Some(id), event) => event.process() == Some(id),
+        }
+    }
+}
+
+fn receive(mut receiver: broadcast::Receiver<Event>) -> Receiving {
+    Box::pin(async move {
+        let event = receiver.recv().await;
+        (event, receiver)
+    })
+}
+
+impl Stream for EventStream {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        if let Some(event) = self.early.pop_front() {
+            return Poll::Ready(Some(event));
+        }
+        loop {
+            let Some(receiving) = &mut self.receiving else {
+                return Poll::Ready(None);
+            };
+            let (received, receiver) = std::task::ready!(receiving.as_mut().poll(cx));
+            let event = match received {
+                Ok(event) => event,
+                Err(RecvError::Lagged(count)) => Event::Missed(count),
+                Err(RecvError::Closed) => {
+                    self.receiving = None;
+                    return Poll::Ready(None);
+                }
+            };
+            let last = self.process.is_some()
+                && matches!(&event, Event::Removed { id, .. } if Some(*id) == self.process);
+            self.receiving = (!last).then(|| receive(receiver));
+            if self.concerns(&event) {
+                return Poll::Ready(Some(event));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for EventStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventStream")
+            .field("process", &self.process)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::{FutureExt as _, StreamExt as _};
+
+    fn spawned() -> (ProcessId, Event) {
+        let id = ProcessId::random();
+        (id, Event::Spawned { id })
+    }
+
+    #[tokio::test]
+    async fn what_came_before_anybody_listened_is_kept_for_the_first() {
+        let events = Events::new();
+        let guard = Event::GuardUnavailable {
+            reason: "why".into(),
+        };
+        events.tell_early(guard.clone());
+        let (_, first) = spawned();
+        let mut one = events.listen();
+        let mut other = events.listen();
+        events.tell(first.clone());
+        assert_eq!(one.next().await, Some(guard));
+        assert_eq!(one.next().await, Some(first.clone()));
+        assert_eq!(other.next().await, Some(first));
+        assert_eq!(other.next().now_or_never(), None);
+        drop(events);
+        assert_eq!(one.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_slow_listener_is_told_how_many_it_missed() {
+        let events = Events::new();
+        let mut slow = events.listen();
+        let all: Vec<_> = (0..RING + 5).map(|_| spawned().1).collect();
+        for event in &all {
+            events.tell(event.clone());
+        }
+        assert_eq!(slow.next().await, Some(Event::Missed(5)));
+        assert_eq!(slow.next().await, Some(all[5].clone()));
+    }
+
+    #[tokio::test]
+    async fn the_stream_of_a_process_has_its_events_and_ends_with_it() {
+        let events = Events::new();
+        let (id, event) = spawned();
+        let mut own = events.listen_to(id);
+        events.tell(spawned().1);
+        events.tell(event.clone());
+        let reason = RemovalReason::Requested;
+        events.tell(Event::Removed { id, reason });
+        events.tell(event.clone());
+        assert_eq!(own.next().await, Some(event));
+        assert_eq!(own.next().await, Some(Event::Removed { id, reason }));
+        assert_eq!(own.next().await, None);
+    }
+}

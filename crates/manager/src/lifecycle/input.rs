@@ -1,0 +1,100 @@
+//! What the state machine takes in and what it answers.
+
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use super::{ExitCause, ExitReport, OutputState, ProcessState, ResourceUsage};
+use crate::model::command::Leftovers;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// The child runs.
+    Started {
+        /// How many of its outputs (messages, logs) are being read.
+        outputs: usize,
+        /// Whether a `stop` frame can be sent to it.
+        frames: bool,
+    },
+    /// The child could not be started; everything has been unwound.
+    StartFailed,
+    /// Ask it to end within this time, for this reason.
+    Stop { grace: Duration, cause: ExitCause },
+    /// End it now, for this reason.
+    Kill(ExitCause),
+    /// A deadline may have passed.
+    Tick,
+    /// It has been reaped.
+    Exited {
+        status: Option<ExitStatus>,
+        usage: Option<ResourceUsage>,
+    },
+    /// One of its outputs has come to its end, or was given up.
+    OutputEnded(OutputState),
+    /// Nothing of its tree is left; this many processes beside itself had to be killed.
+    Hunted(u32),
+    /// Forget it.
+    Remove,
+    /// The manager ends: stop it within this time, and forget it when it has finished.
+    ShutDown { grace: Duration },
+    /// Whoever asked for it went away before having it: kill it, and forget it.
+    Abandon,
+}
+
+/// What to do about it, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Effect {
+    /// Send it the `stop` frame.
+    SendStop,
+    /// End its input.
+    EndInput,
+    /// Send SIGTERM to the whole tree.
+    TermTree,
+    /// Send SIGKILL to the whole tree, and hunt it until nothing is left; then [`Input::Hunted`].
+    KillTree,
+    /// The process is gone: hunt what it left behind. Then [`Input::Hunted`].
+    Hunt,
+    /// Tell everybody the new state.
+    Publish(ProcessState),
+    /// Tell everybody how it ended. Comes with the exit, when the output has been read, and once
+    /// more where the hunt outlasts that; the last comes before [`ProcessState::Finished`].
+    Report(ExitReport),
+    /// The pipes hold all that the process itself will ever write: read them to their end.
+    Drain,
+    /// Removal is refused: it has not finished.
+    RefuseRemoval,
+    /// Remove its run directory and forget it. Nothing follows.
+    CleanUp,
+}
+
+/// What is known of a process from its start on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Plan {
+    pub(crate) leftovers: Leftovers,
+    /// How long it may run, and the grace that it is then stopped with.
+    pub(crate) timeout: Option<(Duration, Duration)>,
+    /// Its limit of CPU time.
+    pub(crate) cpu_limit: Option<Duration>,
+    /// Whether the size of its files is limited.
+    pub(crate) file_limit: bool,
+}
+
+/// How long the output of a process that has exited is still read.
+///
+/// A process may exit while its last output is still in the pipe, and a grandchild may hold the
+/// pipe open for ever. So after the exit each chunk that arrives re-arms a quiet period, and a hard
+/// bound ends it all.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DrainBounds {
+    pub(crate) quiet: Duration,
+    pub(crate) bound: Duration,
+}
+
+impl Default for DrainBounds {
+    fn default() -> Self {
+        Self {
+            quiet: Duration::from_millis(50),
+            bound: Duration::from_secs(2),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Taking charge of a child that has just been started: its exit is watched, its channels are opened.
+
+use std::sync::{Arc, Mutex};
+
+use procession_wire::{FrameDecoder, Framing, LineDecoder};
+use tokio::runtime::Handle;
+
+use super::super::Channels;
+use super::super::close_input::Closing;
+use super::super::spawn::{Launched, LogEnd};
+use super::{SpawnOptions, Task};
+use crate::logs::{Capture, Logs, Memory, Target};
+use crate::messaging::buffer::Limits;
+use crate::messaging::hub::Hub;
+use crate::messaging::outbox::{Outbox, OutboxLimits};
+use crate::messaging::pipe::{ReadPipe, WritePipe};
+use crate::messaging::reader::{Decoder, Reader};
+use crate::messaging::source::Source;
+use crate::model::Messaging;
+
+/// Messages and bytes that wait to be written to one child.
+const QUEUED_BYTES: usize = 1024 * 1024;
+
+impl Task {
+    /// Watches the exit and opens the channels. If that fails, dropping the child ends it.
+    pub(super) fn take_charge(
+        &mut self,
+        launched: Launched,
+        options: SpawnOptions,
+    ) -> std::io::Result<()> {
+        let mut child = launched.child;
+        child.watch()?;
+        let mut channels = Channels {
+            outbox: None,
+            hub: None,
+            logs: Logs::default(),
+            closing: Closing::of(launched.ends.input_opened),
+            program: launched.program,
+        };
+        if let Some(messaging) = &launched.messaging {
+            if let Some(end) = launched.ends.input {
+                let pipe = WritePipe::new(end.fd)?;
+                let has_output = launched.ends.output.is_some();
+                let limits = outbox_limits(messaging, has_output);
+                let runtime = Handle::current();
+                let release = channels.closing.release(&self.exit, runtime.clone());
+                channels.outbox = Some(Outbox::new(pipe, limits, runtime, release));
+            }
+            if let Some(end) = launched.ends.output {
+                let hub = Hub::new(hub_limits(messaging));
+                let pipe = ReadPipe::new(end.fd, end.fifo)?;
+                let source = self.source(pipe);
+                let outbox = channels.outbox.clone();
+                let reader = Reader::new(source, decoder(messaging), Arc::clone(&hub), outbox);
+                self.outputs.spawn(reader.run());
+                channels.hub = Some(hub);
+            }
+        }
+        for end in launched.ends.logs {
+            self.capture(end, options, &mut channels.logs)?;
+        }
+        self.process.open(channels);
+        self.max_rss_before = launched.max_rss_before;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    fn source(&self, pipe: ReadPipe) -> Source<ReadPipe> {
+        Source::new(pipe, Arc::clone(&self.exit), self.context.drain)
+    }
+
+    fn capture(
+        &mut self,
+        end: LogEnd,
+        options: SpawnOptions,
+        logs: &mut Logs,
+    ) -> std::io::Result<()> {
+        let source = self.source(ReadPipe::new(end.pipe, false)?);
+        let target = if let Some((path, file)) = end.file {
+            logs.add_file(end.name, path);
+            Target::File(file)
+        } else {
+            let memory = Arc::new(Mutex::new(Memory::default()));
+            logs.add_memory(end.name, Arc::clone(&memory));
+            Target::Memory {
+                memory,
+                limit: options.capture.unwrap_or(0),
+                control: self.process.control.downgrade(),
+            }
+        };
+        self.outputs.spawn(Capture { source, target }.run());
+        Ok(())
+    }
+}
+
+fn decoder(messaging: &Messaging) -> Decoder {
+    let limit = messaging.largest_message();
+    if messaging.chosen_framing() == Framing::Frames {
+        let skip = messaging.skipped_before_hello();
+        Decoder::Frames(FrameDecoder::new(limit).expecting_hello(skip))
+    } else {
+        let lines = LineDecoder::new(limit);
+        Decoder::Lines { lines, limit }
+    }
+}
+
+fn outbox_limits(messaging: &Messaging, has_output: bool) -> OutboxLimits {
+    OutboxLimits {
+        framing: messaging.chosen_framing(),
+        // A child that only reads sends no hello and grants nothing.
+        with_credit: has_output && messaging.chosen_framing() == Framing::Frames,
+        message: messaging.largest_message(),
+        messages: messaging.buffered_messages(),
+        bytes: messaging.buffered_bytes().max(QUEUED_BYTES),
+    }
+}
+
+fn hub_limits(messaging: &Messaging) -> Limits {
+    Limits {
+        messages: messaging.buffered_messages(),
+        bytes: u64::try_from(messaging.buffered_bytes()).unwrap_or(u64::MAX),
+        overflow: messaging.overflow_policy(),
+    }
+}
