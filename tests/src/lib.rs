@@ -23,6 +23,7 @@
 pub mod payload;
 pub mod procfs;
 pub mod programs;
+pub mod scene;
 
 mod bound;
 mod channels;

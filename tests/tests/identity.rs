@@ -193,7 +193,8 @@ fn what_the_user_cannot_reach_is_an_error_of_the_spawn() {
 #[test]
 fn limits_are_in_force_and_the_process_is_the_program() {
     checked(async |test| {
-        let pid_and_limits = sh("echo $$; ulimit -n; ulimit -Hn; ulimit -v; ulimit -c; ulimit -t; ulimit -Ht; ulimit -f; ulimit -p 2>/dev/null || true")
+        let pid_and_limits = sh("echo $$; ulimit -n; ulimit -Hn; ulimit -v; ulimit -c; ulimit -t; ulimit -Ht; ulimit -f; ulimit -p 2>/dev/null; read end; true")
+            .messaging(Messaging::standard_io().input_only())
             .limit(Resource::OpenFiles, 64)
             .limit(Resource::AddressSpace, (1 << 30) + 1)
             .limit(Resource::CoreSize, 0)
@@ -202,6 +203,7 @@ fn limits_are_in_force_and_the_process_is_the_program() {
             .logging(Logging::stdout());
         let child = test.spawn(pid_and_limits).await;
         let pid = child.get_process_info().await.unwrap().pid().unwrap();
+        child.close_input().await.unwrap();
         assert!(child.wait().within("the exit").await.unwrap().success());
         let lines = child.get_logs_stdout(LogsQuery::fetch_all()).await.unwrap();
         let expected = ["64", "64", "1048577", "0", "100", "101", "8"];

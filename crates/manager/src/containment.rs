@@ -12,8 +12,10 @@
 //!
 //! A process belongs to a tree if it has the tree's entry in its `PROCESSION_TREE`; if it is in the
 //! process group of the tree's root; or if its chain of parents leads to one of these. What erases its
-//! environment, leaves the group *and* loses its parent is not found.
+//! environment, leaves the group *and* loses its parent is not found, unless the tree has a cgroup of its
+//! own: then whatever is in that belongs to it too.
 
+mod cgroup;
 mod guard;
 mod hunt;
 mod scan;
@@ -25,6 +27,7 @@ use uuid::Uuid;
 
 use crate::id::ProcessId;
 
+pub(crate) use cgroup::{Group, WAIT_TO_BE_MOVED};
 pub(crate) use guard::Guard;
 pub(crate) use hunt::{Hunter, extinguish};
 pub(crate) use scan::Root;
@@ -41,7 +44,7 @@ pub(crate) enum Tag {
 }
 
 /// Which processes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Tree {
     /// Those that have this in their environment, and their descendants.
     pub(crate) tag: Tag,

@@ -178,7 +178,7 @@ impl Lifecycle {
             Input::Stop { grace, cause } => self.stop(grace, cause, now),
             Input::Kill(cause) => self.kill(cause),
             Input::Tick => self.tick(now),
-            Input::Exited { status, usage } => self.exited(status, usage, now),
+            Input::Exited { status, usage, oom } => self.exited(status, usage, oom, now),
             Input::OutputEnded(state) => self.output_ended(state),
             Input::Hunted(count) => self.hunt_ended(count),
             Input::Remove => self.remove(),
@@ -330,6 +330,7 @@ impl Lifecycle {
         &mut self,
         status: Option<ExitStatus>,
         usage: Option<ResourceUsage>,
+        oom: bool,
         now: Instant,
     ) -> Vec<Effect> {
         let killing = matches!(self.phase, Phase::Killing { .. });
@@ -340,7 +341,7 @@ impl Lifecycle {
         };
         let report = ExitReport {
             status,
-            cause: self.cause_of(status, usage),
+            cause: self.cause_of(status, usage, oom),
             run_time: now.saturating_duration_since(since),
             usage,
             output: OutputState::Draining,
@@ -370,7 +371,12 @@ impl Lifecycle {
 
     /// A process that was to be killed, but ended in another way than by our SIGKILL, did so by
     /// itself: the exit and the kill passed each other.
-    fn cause_of(&self, status: Option<ExitStatus>, usage: Option<ResourceUsage>) -> ExitCause {
+    fn cause_of(
+        &self,
+        status: Option<ExitStatus>,
+        usage: Option<ResourceUsage>,
+        oom: bool,
+    ) -> ExitCause {
         use std::os::unix::process::ExitStatusExt;
         const SIGKILL: i32 = 9;
         const SIGXCPU: i32 = 24;
@@ -381,7 +387,10 @@ impl Lifecycle {
             (Some(cause), _) => cause,
             (None, _) => {
                 let spent = usage.map(|usage| usage.user_time + usage.system_time);
+                // What got over the loss of a part of it was not ended by that.
+                let out_of_memory = oom && !status.is_some_and(|status| status.success());
                 let over = match signal {
+                    _ if out_of_memory => true,
                     Some(SIGXCPU) => self.plan.cpu_limit.is_some(),
                     // What goes on after SIGXCPU is ended by SIGKILL at the hard limit.
                     Some(SIGKILL) => self

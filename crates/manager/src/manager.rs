@@ -3,7 +3,9 @@
 //! It never waits for anything that a child can delay: no pipe, no file, no exit. A process's own
 //! task does that; the manager answers who there is, and at its end sees all of them out.
 
+mod builder;
 pub(crate) mod context;
+mod start_up;
 #[cfg(any(feature = "json", feature = "message-pack"))]
 pub mod serde {
     //! How a value becomes a message: the format, and its encoding as text.
@@ -18,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
@@ -28,32 +30,27 @@ pub use procession_wire::env::{
     PROCESS_DATA_DIR as PROCESS_DATA_DIR_ENV_NAME,
 };
 
+pub use self::builder::{DEFAULT_GRACE, DEFAULT_RETAINED, ProcessManagerBuilder};
 use self::context::Context;
+use self::start_up::start_up;
 pub use crate::containment::Swept;
-use crate::containment::{Guard, Hunter};
 pub use crate::error::{
     GetLogsError, GetProcessInfoError, KillProcessError, ManagerError, ReadMessageError,
     ReceiveDeserializedMessageError, ReceiveMessageError, RemoveProcessError, RunError,
     SignalProcessError, SpawnProcessError, StopProcessError, WaitError, WriteMessageError,
 };
-use crate::events::Events;
 pub use crate::events::{Event, EventStream, RemovalReason};
-use crate::file_events::FileEvents;
-use crate::flag::Flag;
 pub use crate::handle::{ProcessHandle, ProcessManagerHandle, ScopedProcessHandle};
 pub use crate::id::ProcessId;
 pub use crate::info::ProcessInfo;
-use crate::lifecycle::DrainBounds;
 pub use crate::lifecycle::{ExitCause, ExitReport, OutputState, ProcessState, ResourceUsage};
 pub use crate::logs::LogsQuery;
 pub use crate::messaging::hub::MessageStream;
 pub use crate::messaging::sink::MessageSink;
 use crate::model::Runnable;
 use crate::process::Process;
-use crate::process::pool::Pool;
 use crate::process::task::{SpawnOptions, SpawnReply, Task};
 pub use crate::run::{DEFAULT_OUTPUT_LIMIT, Run, RunOutput};
-use crate::run_dir::ManagerDir;
 pub use crate::shutdown::ShutdownSignals;
 pub use crate::signal::Signal;
 pub use crate::stream_ext::{MessageStreamExt, ResultStreamExt, TryMessageStreamExt};
@@ -135,7 +132,8 @@ impl ProcessManager {
     }
 
     /// Starts a manager in a private directory under the system's directory for temporary files
-    /// ([`std::env::temp_dir`]), which is removed when the manager ends.
+    /// ([`std::env::temp_dir`]), which is removed when the manager ends. Since no later manager starts in
+    /// it, nobody [sweeps](crate::Event::Swept) it where this program and its guard were both killed.
     ///
     /// # Errors
     ///
@@ -281,181 +279,5 @@ impl ProcessManager {
                 let _ = reply.send(());
             }
         }
-    }
-}
-
-/// Sweeps what dead managers have left in the working directory, starts the guard, and stays with it.
-async fn start_up(context: Arc<Context>) {
-    let dir = Arc::clone(&context.dir);
-    let with_guard = context.with_guard;
-    let started = context.pool.run(move || {
-        let swept = dir.sweep();
-        (swept, with_guard.then(|| dir.start_guard()))
-    });
-    let (swept, guard) = match started.await {
-        Ok((swept, guard)) => (swept, guard.transpose()),
-        Err(error) => (Vec::new(), Err(error)),
-    };
-    for swept in swept {
-        context.events.tell_early(Event::Swept(swept));
-    }
-    context.ready.set();
-    let error = match guard {
-        Ok(None) => return,
-        Ok(Some(guard)) => {
-            let mut kept = Kept {
-                dir: Arc::clone(&context.dir),
-                guard: Some(guard),
-            };
-            match &mut kept.guard {
-                Some(guard) => guard.ended().await,
-                None => return,
-            }
-        }
-        Err(error) => error,
-    };
-    tracing::warn!(%error, "there is no guard: children would outlive this program if it was killed");
-    let reason = error.to_string();
-    context
-        .events
-        .tell_early(Event::GuardUnavailable { reason });
-}
-
-/// The guard while it is watched. Whatever ends the watching, the runtime's own end included, it goes
-/// back to the directory: that dismisses it when there is nothing left to guard.
-struct Kept {
-    dir: Arc<ManagerDir>,
-    guard: Option<Guard>,
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        if let Some(guard) = self.guard.take() {
-            self.dir.keep_guard(guard);
-        }
-    }
-}
-
-/// Settings of a manager.
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use std::time::{Duration, Instant};
-/// use procession_manager::ProcessManager;
-///
-/// let manager = ProcessManager::builder()
-///     .drain_quiet(Duration::from_millis(20))
-///     .drain_bound(Duration::from_millis(500))
-///     .spawn()?;
-/// # manager.shutdown().await?;
-/// # Ok(()) }
-/// ```
-#[derive(Debug, Clone, Default)]
-#[must_use = "nothing is started before `spawn` is called"]
-pub struct ProcessManagerBuilder {
-    working_directory: Option<PathBuf>,
-    drain: DrainBounds,
-    grace: Option<Duration>,
-    retained: Option<usize>,
-    without_guard: bool,
-}
-
-/// How long a process that is stopped has to end by itself, unless set otherwise: 5 s.
-pub const DEFAULT_GRACE: Duration = Duration::from_secs(5);
-
-/// How many processes that have exited a manager keeps unless set otherwise: 1,024.
-pub const DEFAULT_RETAINED: usize = 1024;
-
-impl ProcessManagerBuilder {
-    /// Where everything is kept: see [`ProcessManager::spawn`]. Without it, in a private temporary
-    /// directory.
-    pub fn working_directory(mut self, path: impl Into<PathBuf>) -> Self {
-        self.working_directory = Some(path.into());
-        self
-    }
-
-    /// How long after a process's exit its output may be silent before it counts as cut, where
-    /// something else still holds it open; 50 ms unless set. Every chunk that arrives starts the
-    /// time anew.
-    pub fn drain_quiet(mut self, quiet: Duration) -> Self {
-        self.drain.quiet = quiet;
-        self
-    }
-
-    /// How long after a process's exit its output is read at most; 2 s unless set.
-    pub fn drain_bound(mut self, bound: Duration) -> Self {
-        self.drain.bound = bound;
-        self
-    }
-
-    /// How long a process that is stopped has to end by itself, before it is killed;
-    /// [`DEFAULT_GRACE`] unless set. A stop may bring its own.
-    pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = Some(grace);
-        self
-    }
-
-    /// How many processes that have exited are kept, with their reports and logs;
-    /// [`DEFAULT_RETAINED`] unless set. When there are more, the oldest is removed, as by
-    /// [`remove`](ProcessManagerHandle::remove), and
-    /// [`Event::Removed`] tells it. A [`ProcessHandle`] keeps the report of its process all the same.
-    pub fn retain_exited(mut self, count: usize) -> Self {
-        self.retained = Some(count);
-        self
-    }
-
-    /// Whether a guard is started; it is unless set.
-    ///
-    /// The guard is one `/bin/sh` beside this program that waits for its end. If this program is
-    /// killed, or ends without [`shutdown`](ProcessManagerHandle::shutdown), the guard kills all that
-    /// the manager has started, and removes its directories. Without it they stay until the next
-    /// manager starts in the same working directory.
-    pub fn guard(mut self, guard: bool) -> Self {
-        self.without_guard = !guard;
-        self
-    }
-
-    /// Starts the manager.
-    ///
-    /// # Errors
-    ///
-    /// See [`ProcessManager::spawn`].
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime with I/O and time enabled.
-    pub fn spawn(self) -> io::Result<ProcessManagerHandle> {
-        let dir = Arc::new(match &self.working_directory {
-            Some(path) => ManagerDir::open(path)?,
-            None => ManagerDir::temporary()?,
-        });
-        let (sender, commands) = mpsc::channel(REQUESTS);
-        let pool = Pool::new();
-        let context = Arc::new(Context {
-            dir,
-            pool: pool.clone(),
-            drain: self.drain,
-            grace: self.grace.unwrap_or(DEFAULT_GRACE),
-            with_guard: !self.without_guard,
-            events: Events::new(),
-            hunter: Hunter::new(),
-            ready: Flag::default(),
-            files: Arc::new(FileEvents::new(tokio::runtime::Handle::current())),
-            shutdown: watch::Sender::new(None),
-            registry: sender.downgrade(),
-        });
-        let manager = ProcessManager {
-            context,
-            commands,
-            processes: HashMap::new(),
-            finished: VecDeque::new(),
-            retained: self.retained.unwrap_or(DEFAULT_RETAINED),
-            tasks: TaskTracker::new(),
-            shutdowns: Vec::new(),
-        };
-        let events = Arc::downgrade(&manager.context);
-        tokio::spawn(manager.run());
-        Ok(ProcessManagerHandle::new(sender, pool, events))
     }
 }

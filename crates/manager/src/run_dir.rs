@@ -5,6 +5,7 @@
 //! <working directory>/<manager uuid>/           0700; all that this manager makes; 0711 from the
 //!                                               first child of another user on
 //! <working directory>/<manager uuid>/.procession   the marker of such a directory
+//! <working directory>/<manager uuid>/.procession-cgroup   where its cgroup is, if it has one
 //! <working directory>/<manager uuid>/<process uuid>/   0700; a run directory, of its child's user
 //! ```
 //!
@@ -14,25 +15,29 @@
 //! Each of them is removed when its owner is dropped; before its own directory goes, the manager's
 //! owner sees to it that no process is left that belongs to it.
 
+mod lock;
 mod private;
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
 use uuid::Uuid;
 
-use crate::containment::{Guard, Swept, Tag, Tree, extinguish, sweep};
+use crate::containment::{Group, Guard, Swept, Tag, Tree, extinguish, sweep};
+use lock::Lock;
 use private::private_dir;
 pub(crate) use private::{create_fifo, create_new, open_own};
 
 pub(crate) const LOCK_FILE: &str = ".procession.lock";
 /// Holds the manager's UUID and a newline.
 pub(crate) const MARKER: &str = ".procession";
+
+/// Holds the path of the manager's cgroup and a newline.
+pub(crate) const CGROUP: &str = ".procession-cgroup";
 
 /// What we make in a run directory: FIFOs, given input, and logs.
 pub(crate) const INPUT: &str = "input";
@@ -55,6 +60,7 @@ pub(crate) struct ManagerDir {
     id: Uuid,
     spare: Arc<Spare>,
     guard: Mutex<Option<Guard>>,
+    group: Option<Arc<Group>>,
     // Dropped in this order: the lock goes before a private working directory does.
     _lock: Lock,
     private: Option<OwnedDir>,
@@ -93,6 +99,7 @@ impl ManagerDir {
             id,
             spare: Arc::new(Spare::new()),
             guard: Mutex::new(None),
+            group: None,
             _lock: lock,
             private,
         };
@@ -100,6 +107,25 @@ impl ManagerDir {
             .and_then(|mut marker| writeln!(marker, "{id}"))
             .map_err(|error| naming("working directory", root, &error))?;
         Ok(dir)
+    }
+
+    /// From now on each process has a cgroup of its own in this delegated cgroup v2 directory.
+    pub(crate) fn contain(&mut self, delegated: &Path) -> io::Result<()> {
+        use std::os::unix::ffi::OsStrExt as _;
+        let path = Group::path_in(delegated, self.id)?;
+        // The record first, so that the next manager finds what this one makes.
+        let record = self.path.join(CGROUP);
+        create_new(&record)
+            .and_then(|mut file| file.write_all(&[path.as_os_str().as_bytes(), b"\n"].concat()))
+            .map_err(|error| naming("file", &record, &error))?;
+        self.group = Some(Arc::new(Group::of_manager(path)?));
+        Ok(())
+    }
+
+    /// Makes the cgroup of a process, where there are any.
+    pub(crate) fn group(&self, process: impl std::fmt::Display) -> io::Result<Option<Arc<Group>>> {
+        let child = self.group.as_ref().map(|group| group.child(process));
+        Ok(child.transpose()?.map(Arc::new))
     }
 
     /// Takes away what dead managers have left in the working directory. Blocking.
@@ -117,7 +143,8 @@ impl ManagerDir {
             .into_iter()
             .flatten()
             .collect();
-        Guard::start(self.id, &dirs)
+        let group = self.group.as_ref().map(|group| group.path());
+        Guard::start(self.id, group, &dirs)
     }
 
     /// Keeps the guard until everything is gone that it guards.
@@ -160,10 +187,13 @@ impl ManagerDir {
 /// a shutdown.
 impl Drop for ManagerDir {
     fn drop(&mut self) {
-        extinguish(Tree {
+        let tree = Tree {
             tag: Tag::Manager(self.id),
             root: None,
-        });
+        };
+        extinguish(tree, self.group.clone());
+        // Before the record of it.
+        drop(self.group.take());
         if let Err(error) = remove(&self.path) {
             tracing::warn!(directory = %self.path.display(), %error, "cannot remove the manager's directory");
         }
@@ -225,7 +255,14 @@ impl Spare {
                 *spare = File::open("/dev/null").ok();
                 result
             }
-            other => other,
+            other => {
+                // It may not have come back when it was last given up.
+                let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if spare.is_none() {
+                    *spare = File::open("/dev/null").ok();
+                }
+                other
+            }
         }
     }
 }
@@ -285,72 +322,11 @@ fn naming(what: &str, path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what} {}: {error}", path.display()))
 }
 
-/// The lock on a working directory: an open file with `flock(2)`.
-#[derive(Debug)]
-struct Lock {
-    path: PathBuf,
-    _file: File,
-}
-
-impl Lock {
-    fn take(root: &Path) -> io::Result<Self> {
-        let path = root.join(LOCK_FILE);
-        loop {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .custom_flags(libc::O_NOFOLLOW)
-                .open(&path)
-                .map_err(|error| naming("working directory", root, &error))?;
-            if let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                return Err(if error == rustix::io::Errno::WOULDBLOCK {
-                    io::Error::new(
-                        io::ErrorKind::ResourceBusy,
-                        format!(
-                            "working directory {}: another process manager is using it; give each manager a directory of its own",
-                            root.display()
-                        ),
-                    )
-                } else {
-                    naming("working directory", root, &error.into())
-                });
-            }
-            // A umask may have left less of the mode.
-            let own = file.metadata()?.uid() == geteuid().as_raw();
-            if own {
-                file.set_permissions(Permissions::from_mode(0o600))
-                    .map_err(|error| naming("working directory", root, &error))?;
-            }
-            // The manager before us removes the file while it holds the lock: what we have locked
-            // counts only if it is still the file of that name.
-            let locked = file.metadata()?;
-            match fs::symlink_metadata(&path) {
-                Ok(named) if (named.dev(), named.ino()) == (locked.dev(), locked.ino()) => {
-                    return Ok(Self { path, _file: file });
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(naming("working directory", root, &error)),
-            }
-        }
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // While the lock is held; the file closes after this.
-        if let Err(error) = fs::remove_file(&self.path) {
-            tracing::debug!(file = %self.path.display(), %error, "cannot remove the lock file");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn everything_is_private_and_goes_with_its_owner() {

@@ -1,5 +1,5 @@
-//! A parent that lives until it is killed: `parent_until_killed DIRECTORY TRANSPORT CHILD`. When its
-//! child answers, it prints the child's pid.
+//! A parent that lives until it is killed: `parent_until_killed DIRECTORY TRANSPORT CHILD [CGROUP]`.
+//! When its child answers, it prints the child's pid.
 
 use std::env;
 use std::error::Error;
@@ -13,20 +13,28 @@ use procession_tests::fixture_main;
 fn main() -> ExitCode {
     fixture_main(|| {
         let arguments: Vec<String> = env::args().skip(1).collect();
-        let [directory, transport, child] = &arguments[..] else {
-            return Err("usage: parent_until_killed DIRECTORY TRANSPORT CHILD".into());
+        let [directory, transport, child, cgroup @ ..] = &arguments[..] else {
+            return Err("usage: parent_until_killed DIRECTORY TRANSPORT CHILD [CGROUP]".into());
         };
         let messaging = match transport.as_str() {
             "standard-io" => Messaging::standard_io(),
             _ => Messaging::named_pipes(),
         };
         let child = Cmd::new(child).messaging(messaging.framing(Framing::Frames));
-        tokio::runtime::Runtime::new()?.block_on(parent(directory, child))
+        tokio::runtime::Runtime::new()?.block_on(parent(directory, cgroup.first(), child))
     })
 }
 
-async fn parent(directory: &str, child: Cmd) -> Result<(), Box<dyn Error>> {
-    let manager = ProcessManager::spawn(directory)?;
+async fn parent(
+    directory: &str,
+    cgroup: Option<&String>,
+    child: Cmd,
+) -> Result<(), Box<dyn Error>> {
+    let mut builder = ProcessManager::builder().working_directory(directory);
+    if let Some(cgroup) = cgroup {
+        builder = builder.cgroup(cgroup);
+    }
+    let manager = builder.spawn()?;
     let child = manager.spawn_with_handle(child).await?;
     let mut stream = child.subscribe_message_stream().await?;
     child.send_message("there?").await?;

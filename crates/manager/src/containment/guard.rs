@@ -4,7 +4,8 @@
 //!  start ──► reads its input ──`dismiss`──► exits, having done nothing
 //!                  │
 //!                  └──end of input: the manager's process is gone──► kills all that has the
-//!                     manager's tag, until two scans in a row are empty ──► removes directories
+//!                     manager's tag, and what is in its cgroup, until two scans in a row are
+//!                     empty ──► removes directories
 //! ```
 //!
 //! It is a shell in a process group of its own, with an empty environment, so that it has no tag itself,
@@ -73,12 +74,13 @@ impl PidFd {
 }
 
 impl Guard {
-    /// Starts the guard of `manager`, which removes `dirs`, absolute paths, when it has acted.
+    /// Starts the guard of `manager`, which removes `dirs` and the manager's cgroup, absolute paths, when
+    /// it has acted.
     ///
     /// Blocking, for about a millisecond. Fails as starting a program does: `ENOENT` where there is no
     /// `/bin/sh`.
-    pub(crate) fn start(manager: Uuid, dirs: &[&Path]) -> io::Result<Self> {
-        let (pid, pidfd, stdin) = start::start(manager, dirs)?;
+    pub(crate) fn start(manager: Uuid, group: Option<&Path>, dirs: &[&Path]) -> io::Result<Self> {
+        let (pid, pidfd, stdin) = start::start(manager, group, dirs)?;
         Ok(Self {
             pid,
             pidfd: PidFd::Plain(pidfd),

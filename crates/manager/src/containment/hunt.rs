@@ -10,21 +10,22 @@
 //! Signals go by `pidfd_send_signal(2)`, to a descriptor whose process was seen to have the scanned
 //! start and tags: a number that was used again meanwhile is left alone. What may not be signalled counts as
 //! not there, and is told by `tracing`.
+//!
+//! Where the tree has a cgroup, each round kills that first, by its `cgroup.kill`, and the hunt goes on
+//! until it is empty too. What was in it counts once, whichever way it was found.
 
 mod thread;
 
 use std::collections::HashSet;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open,
-    pidfd_send_signal, waitid,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 
 use super::scan::{Identity, Root, Scanner, Seen, Snapshot};
-use super::{Tag, Tree};
+use super::{Group, Tag, Tree};
 
 pub(crate) use thread::Hunter;
 
@@ -48,6 +49,9 @@ pub(super) struct Outcome {
 pub(super) struct Hunt {
     tag: Tag,
     root: Option<Root>,
+    group: Option<Arc<Group>>,
+    /// What was seen in its cgroup.
+    grouped: HashSet<Pid>,
     killed: u32,
     /// Killed, and not seen gone yet.
     dying: HashSet<Identity>,
@@ -58,10 +62,12 @@ pub(super) struct Hunt {
 }
 
 impl Hunt {
-    pub(super) fn new(tree: Tree) -> Self {
+    pub(super) fn new(tree: Tree, group: Option<Arc<Group>>) -> Self {
         Self {
             tag: tree.tag,
             root: tree.root,
+            group,
+            grouped: HashSet::new(),
             killed: 0,
             dying: HashSet::new(),
             denied: HashSet::new(),
@@ -73,25 +79,27 @@ impl Hunt {
 
     /// One round, over what a scan has shown or why there is none. Done when it says how it ended.
     pub(super) fn round(&mut self, scan: Result<&Snapshot, &io::Error>) -> Option<Outcome> {
+        let (grouped, mut progress) = self.kill_group(scan.ok());
         let snapshot = match scan {
             Ok(snapshot) => snapshot,
             Err(error) => return self.no_progress(&format_args!("cannot look: {error}")),
         };
         let before = self.dying.len();
         self.dying.retain(|&identity| snapshot.lives(identity));
-        let mut progress = self.dying.len() < before;
-        let mut found = self.dying.len();
-        let root = self.root.and_then(|root| snapshot.root(root));
+        progress |= self.dying.len() < before;
+        let mut found = self.dying.len() + usize::from(grouped);
+        let root = self.root.as_ref().and_then(|root| snapshot.root(root));
         let root = root.map(Seen::identity);
-        for seen in snapshot.members(self.tag, self.root) {
+        for seen in snapshot.members(self.tag, self.root.as_ref()) {
             let identity = seen.identity();
             if self.dying.contains(&identity) || self.denied.contains(&identity) {
                 continue;
             }
-            match send(seen, Signal::KILL) {
+            match send(seen, self.root.as_ref(), Signal::KILL) {
                 Sent::Yes => {
                     self.dying.insert(identity);
-                    self.killed += u32::from(root != Some(identity));
+                    let new = root != Some(identity) && !self.grouped.contains(&seen.pid);
+                    self.killed += u32::from(new);
                     progress = true;
                 }
                 Sent::Gone => {}
@@ -130,11 +138,41 @@ impl Hunt {
         })
     }
 
+    /// Kills and counts what is in the cgroup, but not what was ending by itself. Gives whether there was
+    /// anything, and anything new.
+    fn kill_group(&mut self, snapshot: Option<&Snapshot>) -> (bool, bool) {
+        let Some(group) = &self.group else {
+            return (false, false);
+        };
+        if !group.is_populated() {
+            return (false, false);
+        }
+        let mut new = false;
+        for pid in group.pids() {
+            if self.grouped.insert(pid) {
+                new = true;
+                let is_root = self.root.as_ref().is_some_and(|root| root.pid == pid);
+                let ending = snapshot.is_some_and(|snapshot| snapshot.is_ending(pid));
+                self.killed += u32::from(!is_root && !ending);
+            }
+        }
+        if let Err(error) = group.kill() {
+            tracing::debug!(cgroup = %group.path().display(), %error, "cannot kill a cgroup yet");
+        }
+        (true, new)
+    }
+
     fn outcome(&self) -> Outcome {
         Outcome {
             killed: self.killed,
-            left: self.dying.len() + self.denied.len(),
+            left: self.dying.len() + self.denied.len() + usize::from(self.has_group_left()),
         }
+    }
+
+    fn has_group_left(&self) -> bool {
+        self.group
+            .as_ref()
+            .is_some_and(|group| group.is_populated())
     }
 
     /// The last resort is what needs no descriptor: the group of the root, while its number is its
@@ -145,8 +183,8 @@ impl Hunt {
             return None;
         }
         tracing::warn!(tree = ?self.tag, killed = self.killed, left = self.dying.len(), reason = %why, "gave up hunting processes");
-        if let Some(root) = self.root
-            && is_our_child(root.pid)
+        if let Some(root) = &self.root
+            && root.is_unreaped()
         {
             let _ = kill_process_group(root.pid, Signal::KILL);
         }
@@ -160,12 +198,6 @@ impl Hunt {
     }
 }
 
-/// Whether it is a child that was not reaped: its number is its own, and its group's, as long.
-fn is_our_child(pid: Pid) -> bool {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    waitid(WaitId::Pid(pid), options).is_ok()
-}
-
 /// What came of a signal.
 #[derive(Debug)]
 pub(super) enum Sent {
@@ -175,8 +207,12 @@ pub(super) enum Sent {
     Failed(io::Error),
 }
 
-/// Sends a signal to the process that was seen, and to no other of its number.
-pub(super) fn send(seen: &Seen, signal: Signal) -> Sent {
+/// Sends a signal to the process that was seen, and to no other of its number; to the root only by the
+/// descriptor that has always been its own.
+pub(super) fn send(seen: &Seen, root: Option<&Root>, signal: Signal) -> Sent {
+    if let Some(root) = root.filter(|root| root.pid == seen.pid) {
+        return sent(root.send(signal));
+    }
     let pidfd = match pidfd_open(seen.pid, PidfdFlags::empty()) {
         Ok(pidfd) => pidfd,
         Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Sent::Gone,
@@ -187,7 +223,11 @@ pub(super) fn send(seen: &Seen, signal: Signal) -> Sent {
         Ok(false) => return Sent::Gone,
         Err(error) => return Sent::Failed(error),
     }
-    match pidfd_send_signal(pidfd, signal) {
+    sent(pidfd_send_signal(pidfd, signal))
+}
+
+fn sent(result: Result<(), Errno>) -> Sent {
+    match result {
         Ok(()) => Sent::Yes,
         Err(Errno::SRCH) => Sent::Gone,
         Err(Errno::PERM) => Sent::Denied,
@@ -199,12 +239,12 @@ pub(super) fn send(seen: &Seen, signal: Signal) -> Sent {
 pub(super) fn signal_all(
     snapshot: &Snapshot,
     tag: Tag,
-    root: Option<Root>,
+    root: Option<&Root>,
     signal: Signal,
 ) -> io::Result<u32> {
     let (mut count, mut refused) = (0, None);
     for seen in snapshot.members(tag, root) {
-        match send(seen, signal) {
+        match send(seen, root, signal) {
             Sent::Yes => count += 1,
             Sent::Gone => {}
             Sent::Denied => refused = Some(Errno::PERM.into()),
@@ -217,22 +257,19 @@ pub(super) fn signal_all(
     }
 }
 
-/// SIGKILLs a whole tree on the calling thread, without a runtime. Says how many processes other than
+/// SIGKILLs a whole tree, and what is in its cgroup, on the calling thread, without a runtime. Says how many processes other than
 /// the root were killed.
 ///
 /// Blocks for two scans at least, a few milliseconds; gives up after about ten seconds in which nothing
 /// more was killed and nothing went.
-pub(crate) fn extinguish(tree: Tree) -> u32 {
-    let outcomes = extinguish_all([tree]);
+pub(crate) fn extinguish(tree: Tree, group: Option<Arc<Group>>) -> u32 {
+    let outcomes = extinguish_all([Hunt::new(tree, group)]);
     outcomes.first().map_or(0, |outcome| outcome.killed)
 }
 
 /// The same for many trees, by the same scans.
-pub(super) fn extinguish_all(trees: impl IntoIterator<Item = Tree>) -> Vec<Outcome> {
-    let mut hunts: Vec<_> = trees
-        .into_iter()
-        .map(|tree| (Hunt::new(tree), None))
-        .collect();
+pub(super) fn extinguish_all(hunts: impl IntoIterator<Item = Hunt>) -> Vec<Outcome> {
+    let mut hunts: Vec<_> = hunts.into_iter().map(|hunt| (hunt, None)).collect();
     let mut scanner = Scanner::default();
     loop {
         let snapshot = scanner.scan();

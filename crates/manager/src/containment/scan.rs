@@ -9,9 +9,12 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
 
 use procession_wire::env::PROCESSION_TREE;
-use rustix::process::Pid;
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use uuid::Uuid;
 
 use super::{Tag, guard};
@@ -27,18 +30,30 @@ const UUID: usize = 36;
 pub(super) type Identity = (Pid, u64);
 
 /// A child of ours that a tree starts from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Root {
     pub(super) pid: Pid,
-    /// In clock ticks since boot, where it is known.
-    pub(super) start: Option<u64>,
+    pidfd: Arc<OwnedFd>,
 }
 
 impl Root {
-    /// Of a child that was not reaped yet: looked at now, while its number is its own.
-    pub(crate) fn of(pid: Pid) -> Self {
-        let start = Scanner::default().start_of(pid).ok().flatten();
-        Self { pid, start }
+    /// Of the child that `pidfd` refers to.
+    pub(crate) fn new(pid: Pid, pidfd: OwnedFd) -> Self {
+        Self {
+            pid,
+            pidfd: Arc::new(pidfd),
+        }
+    }
+
+    /// Whether it was not reaped yet. Its number is its own, and its group's, as long: also what a scan
+    /// has shown before this look.
+    pub(super) fn is_unreaped(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        waitid(WaitId::PidFd(self.pidfd.as_fd()), options).is_ok()
+    }
+
+    pub(super) fn send(&self, signal: Signal) -> Result<(), Errno> {
+        pidfd_send_signal(&self.pidfd, signal)
     }
 }
 
@@ -81,11 +96,9 @@ impl Snapshot {
     }
 
     /// The root, if it is there and a child of ours.
-    pub(super) fn root(&self, root: Root) -> Option<&Seen> {
+    pub(super) fn root(&self, root: &Root) -> Option<&Seen> {
         let seen = &self.seen[*self.by_pid.get(&root.pid.as_raw_pid())?];
-        let own = rustix::process::getpid().as_raw_pid();
-        let same = root.start.is_none_or(|start| start == seen.start);
-        (same && seen.parent == own).then_some(seen)
+        root.is_unreaped().then_some(seen)
     }
 
     /// Whether this very process is there and no zombie.
@@ -96,9 +109,15 @@ impl Snapshot {
             .is_some_and(|seen| seen.alive && seen.start == start)
     }
 
+    /// Whether the process of this number was a zombie, or about to be one.
+    pub(super) fn is_ending(&self, pid: Pid) -> bool {
+        let index = self.by_pid.get(&pid.as_raw_pid());
+        index.is_some_and(|&index| !self.seen[index].alive)
+    }
+
     /// Everything alive of a tree: never this process, process 1 or a guard, nor what is reached
     /// through them alone.
-    pub(super) fn members(&self, tag: Tag, root: Option<Root>) -> Vec<&Seen> {
+    pub(super) fn members(&self, tag: Tag, root: Option<&Root>) -> Vec<&Seen> {
         let own = rustix::process::getpid();
         let mut ahead = self.by_tag.get(&tag).cloned().unwrap_or_default();
         if let Some(root) = root.and_then(|root| self.root(root)) {
@@ -150,6 +169,7 @@ impl Scanner {
     }
 
     /// When the process of this number was started, if it is there. Also of a zombie.
+    #[cfg(test)]
     pub(super) fn start_of(&mut self, pid: Pid) -> io::Result<Option<u64>> {
         Ok(self.stat(pid)?.map(|stat| stat.start))
     }
@@ -197,12 +217,13 @@ impl Scanner {
     }
 
     /// Whether the number still is that of the process that was seen. Starts are told in ticks of a
-    /// hundredth of a second, in which a number may have been used twice: so the tags count as well.
+    /// hundredth of a second, in which a number may have been used twice: so
+    /// the group and the tags count as well. One that has just changed its group is found by the next scan.
     pub(super) fn is_still(&mut self, seen: &Seen) -> io::Result<bool> {
         let Some(stat) = self.stat(seen.pid)? else {
             return Ok(false);
         };
-        if stat.start != seen.start {
+        if (stat.start, stat.group) != (seen.start, seen.group) {
             return Ok(false);
         }
         let environ = self.environ(seen.pid, &stat)?;

@@ -8,15 +8,19 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use procession_wire::env::PROCESSION_TREE;
 use rustix::fs::{Mode, OFlags, open, openat};
 use uuid::Uuid;
 
-use super::hunt::{Outcome, extinguish_all};
+use super::hunt::{Hunt, Outcome, extinguish_all};
 use super::scan::tags_of;
-use super::{Tag, Tree};
-use crate::run_dir::MARKER;
+use super::{Group, Tag, Tree};
+use crate::run_dir::{CGROUP, MARKER};
+
+/// `PATH_MAX`, and a newline.
+const LONGEST_PATH: u64 = 4097;
 
 /// What a dead manager left, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,16 +95,23 @@ pub(crate) fn sweep(root: &Path, own: Uuid) -> Vec<Swept> {
         killed: 0,
         problem: Some("this program belongs to that manager itself".to_owned()),
     });
-    let trees = left.iter().map(|&(manager, _)| Tree {
-        tag: Tag::Manager(manager),
-        root: None,
+    let groups: Vec<_> = left
+        .iter()
+        .map(|(manager, path)| group_of(path, *manager).map(Arc::new))
+        .collect();
+    let hunts = left.iter().zip(&groups).map(|(&(manager, _), group)| {
+        let tree = Tree {
+            tag: Tag::Manager(manager),
+            root: None,
+        };
+        Hunt::new(tree, group.clone())
     });
-    let outcomes = extinguish_all(trees);
-    let gone = left.into_iter().zip(outcomes);
-    gone.map(|((manager, directory), outcome)| Swept {
+    let outcomes = extinguish_all(hunts);
+    let gone = left.into_iter().zip(outcomes).zip(groups);
+    gone.map(|(((manager, directory), outcome), group)| Swept {
         manager,
         killed: outcome.killed,
-        problem: remove(&directory, outcome),
+        problem: remove(&directory, group.as_deref(), outcome),
         directory,
     })
     .chain(kept)
@@ -119,27 +130,53 @@ fn named(name: &str) -> Option<Uuid> {
     (manager.to_string() == name).then_some(manager)
 }
 
+/// Where the sticky bit keeps users apart, somebody else's directory is none of ours.
 fn is_marked(directory: &Path, manager: Uuid) -> bool {
-    // A FIFO of the marker's name must not be waited for.
+    let own = rustix::process::geteuid().as_raw();
+    let marked = format!("{manager}\n");
+    read(directory, MARKER, 64)
+        .is_some_and(|(owner, text)| owner == own && text == marked.as_bytes())
+}
+
+/// The cgroup that it has recorded in its directory. Only a record of our own user's counts.
+fn group_of(directory: &Path, manager: Uuid) -> Option<Group> {
+    use std::os::unix::ffi::OsStringExt as _;
+    let (owner, mut text) = read(directory, CGROUP, LONGEST_PATH)?;
+    if owner != rustix::process::geteuid().as_raw() || text.pop() != Some(b'\n') {
+        return None;
+    }
+    Group::left_by(manager, Path::new(&std::ffi::OsString::from_vec(text)))
+}
+
+/// The owner and the start of a plain file, reached without following a link.
+fn read(directory: &Path, name: &str, limit: u64) -> Option<(u32, Vec<u8>)> {
+    use std::os::unix::fs::MetadataExt as _;
+    // A FIFO of this name must not be waited for.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let marker = open(directory, flags | OFlags::DIRECTORY, Mode::empty())
-        .and_then(|directory| openat(directory, MARKER, flags, Mode::empty()))
-        .map(File::from);
-    let Ok(marker) = marker else { return false };
-    let mut text = String::new();
-    marker.metadata().is_ok_and(|marker| marker.is_file())
-        && marker.take(64).read_to_string(&mut text).is_ok()
-        && text == format!("{manager}\n")
+    let file = open(directory, flags | OFlags::DIRECTORY, Mode::empty())
+        .and_then(|directory| openat(directory, name, flags, Mode::empty()))
+        .map(File::from)
+        .ok()?;
+    let metadata = file.metadata().ok().filter(fs::Metadata::is_file)?;
+    let mut text = Vec::new();
+    file.take(limit).read_to_end(&mut text).ok()?;
+    Some((metadata.uid(), text))
 }
 
 /// Removes the directory, following no link; says why it is still there. While something of it is
 /// alive it stays, for the next manager to try again.
-fn remove(directory: &Path, outcome: Outcome) -> Option<String> {
+fn remove(directory: &Path, group: Option<&Group>, outcome: Outcome) -> Option<String> {
     if outcome.left > 0 {
         return Some(format!(
             "{} of its processes could not be killed",
             outcome.left
         ));
+    }
+    // First, since the directory has the record of it.
+    if let Some(group) = group
+        && let Err(error) = group.remove()
+    {
+        return Some(format!("cgroup {}: {error}", group.path().display()));
     }
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Some(error.to_string()),

@@ -43,7 +43,7 @@ impl Name {
     pub(super) fn tree(&self, root: Option<Pid>) -> Tree {
         Tree {
             tag: self.tag(),
-            root: root.map(Root::of),
+            root: root.map(root_of),
         }
     }
 }
@@ -137,13 +137,18 @@ pub(super) fn lives(pid: Pid) -> bool {
     start.is_some_and(|start| snapshot().lives((pid, start)))
 }
 
-pub(super) fn members(tree: Tree) -> Vec<Pid> {
+pub(super) fn members(tree: &Tree) -> Vec<Pid> {
     let snapshot = snapshot();
-    let members = snapshot.members(tree.tag, tree.root);
+    let members = snapshot.members(tree.tag, tree.root.as_ref());
     members.into_iter().map(|seen| seen.pid).collect()
 }
 
 /// Kills a process that is not a child of ours.
 pub(super) fn end(pid: Pid) {
     let _ = rustix::process::kill_process(pid, Signal::KILL);
+}
+
+pub(super) fn root_of(pid: Pid) -> Root {
+    let pidfd = pidfd_open(pid, PidfdFlags::empty());
+    Root::new(pid, pidfd.expect("there"))
 }

@@ -338,9 +338,15 @@ impl ProcessHandle {
         Err(self.missing().into())
     }
 
-    /// What happens to it from now on. The stream ends when it is removed.
+    /// What happens to it from now on. The stream ends when it is removed; of one that was removed, it
+    /// is empty.
     pub fn events(&self) -> EventStream {
-        self.manager.events_of(self.id())
+        // First the listening, then the look: what is removed in between is told.
+        let events = self.manager.events_of(self.id());
+        if self.process.is_gone() {
+            return EventStream::ended();
+        }
+        events
     }
 
     /// Kills it and all that it has started (`SIGKILL`); resolves with the exit report when nothing

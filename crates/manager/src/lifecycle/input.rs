@@ -28,6 +28,8 @@ pub(crate) enum Input {
     Exited {
         status: Option<ExitStatus>,
         usage: Option<ResourceUsage>,
+        /// Whether the kernel has killed something of its cgroup for want of memory.
+        oom: bool,
     },
     /// One of its outputs has come to its end, or was given up.
     OutputEnded(OutputState),

@@ -24,7 +24,9 @@ pub enum ExitCause {
     Unresponsive,
     /// The manager was shut down.
     ManagerShutDown,
-    /// It went over a limit of CPU time, memory, file size or output.
+    /// It went over a limit of CPU time, memory, file size or output. Of memory where the kernel has
+    /// killed some of its cgroup for that ([`cgroup`](crate::ProcessManagerBuilder::cgroup)), and it did not
+    /// exit with code 0 all the same.
     LimitExceeded,
     /// It was restarted too often.
     RestartLimit,
@@ -80,7 +82,9 @@ pub struct ResourceUsage {
     /// The most memory that it had resident at once, in bytes, where that is known to be true.
     ///
     /// A child inherits the high-water mark of the process that starts it, so a figure is given
-    /// only when it is above the parent's own.
+    /// only when it is above the parent's own. With a cgroup that counts memory
+    /// ([`cgroup`](crate::ProcessManagerBuilder::cgroup)) it is `memory.peak`: of all of its tree together,
+    /// with the files that the kernel keeps in memory for it.
     pub peak_memory: Option<u64>,
 }
 
@@ -137,7 +141,7 @@ impl ExitReport {
     /// [`Finished`](crate::Event::Finished) do), or where they were to be
     /// [left](crate::Leftovers::Leave).
     ///
-    /// Counted are those that the hunt found alive. What was in the process's own group when it
+    /// Counted are those that the hunt found alive, and those in its cgroup where it has one, each once. What was in the process's own group when it
     /// exited is killed with it, before the hunt.
     pub fn hunted(&self) -> Option<u32> {
         self.hunted

@@ -14,6 +14,7 @@ fn by_signal(signal: i32) -> Input {
     Input::Exited {
         status: Some(ExitStatus::from_raw(signal)),
         usage: None,
+        oom: false,
     }
 }
 
@@ -21,6 +22,7 @@ fn by_code(code: i32) -> Input {
     Input::Exited {
         status: Some(ExitStatus::from_raw(code << 8)),
         usage: None,
+        oom: false,
     }
 }
 
@@ -284,6 +286,12 @@ fn a_limit_is_the_cause_only_where_there_is_one() {
             user_time: Duration::from_secs(seconds),
             ..ResourceUsage::default()
         }),
+        oom: false,
+    };
+    let out_of_memory = |raw| Input::Exited {
+        status: Some(ExitStatus::from_raw(raw)),
+        usage: None,
+        oom: true,
     };
     let (over, itself) = (ExitCause::LimitExceeded, ExitCause::ByItself);
     for (plan, exit, cause) in [
@@ -295,6 +303,9 @@ fn a_limit_is_the_cause_only_where_there_is_one() {
         (Plan::default(), by_signal(SIGXCPU), itself),
         (Plan::default(), by_signal(SIGXFSZ), itself),
         (Plan::default(), spent(9), itself),
+        (Plan::default(), out_of_memory(KILLED), over),
+        (Plan::default(), out_of_memory(137 << 8), over),
+        (Plan::default(), out_of_memory(0), itself),
     ] {
         assert_eq!(
             report_after(plan, &[STARTED, exit]).cause(),

@@ -9,15 +9,16 @@
 //! All of it blocks, and runs on the threads of the [`pool`](super::pool). The child is started by
 //! the standard library, in a process group of its own, always by an absolute path, which keeps it
 //! on `posix_spawn(3)`; as another user by a thread that was made for it ([`identity`]), and with limits
-//! by a shell that becomes the program ([`limits`]). Our descriptors are close-on-exec from the moment they exist.
+//! or in a cgroup by a shell that becomes the program ([`limits`]). Our descriptors are close-on-exec from the moment they exist.
 
 mod channels;
+mod child;
 mod identity;
 mod limits;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
@@ -26,17 +27,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use procession_wire::env::{PROCESSION_TREE, RESERVED};
 use procession_wire::{ChildEnvironment, TreeTag};
-use rustix::process::{
-    Pid, PidfdFlags, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal,
-    waitid,
-};
-
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use rustix::process::{Pid, PidfdFlags, kill_process_group, pidfd_open};
 
 use super::program;
 use super::spawn_error::{because, no_file, refused};
-use crate::containment::Root;
+use crate::containment::WAIT_TO_BE_MOVED;
 use crate::error::SpawnProcessError;
 use crate::file_events::FileEvents;
 use crate::id::ProcessId;
@@ -46,6 +41,8 @@ use crate::run_dir::{ManagerDir, RunDir};
 use crate::signal::Signal;
 
 pub(crate) use channels::{LogEnd, LogName, OurEnds};
+pub(crate) use child::Child;
+use child::PidFd;
 
 /// What is to be started.
 pub(crate) struct Launch {
@@ -118,7 +115,10 @@ impl Launch {
             .map_err(|error| refused(&name, error))?;
         let channels = channels::open(cmd, run_dir.path(), &self.files, self.capture)?;
 
-        let mut command = command(cmd, &program).map_err(|error| refused(&name, error))?;
+        let group = self.dir.group(self.id);
+        let group = group.map_err(|error| refused(&name, error))?;
+        let mut command =
+            command(cmd, &program, group.is_some()).map_err(|error| refused(&name, error))?;
         command.args(cmd.arguments()).process_group(0);
         if let Some(dir) = cmd.working_directory() {
             check_directory(dir).map_err(|error| refused(&name, error))?;
@@ -166,11 +166,18 @@ impl Launch {
                 return Err(refused(&name, error.into()));
             }
         };
+        if let Some(group) = &group
+            && let Err(error) = group.take_in(pid, pidfd.as_fd())
+        {
+            unwind(pid);
+            return Err(refused(&name, error));
+        }
         Ok(Launched {
             child: Child {
                 pid,
                 pidfd: PidFd::Plain(pidfd),
                 reaped: false,
+                group,
                 leaves_group: cmd.leftovers_policy() == Leftovers::Leave,
                 run_dir: None,
                 dir: Arc::clone(&self.dir),
@@ -227,15 +234,18 @@ impl Launch {
     }
 }
 
-/// The program itself, or with limits the shell that becomes it.
-fn command(cmd: &Cmd, program: &std::path::Path) -> io::Result<Command> {
+/// The program itself, or with limits or a cgroup the shell that becomes it.
+fn command(cmd: &Cmd, program: &std::path::Path, in_cgroup: bool) -> io::Result<Command> {
     let limits = cmd.limits_to_set();
-    if limits.is_empty() {
+    if limits.is_empty() && !in_cgroup {
         let mut command = Command::new(program);
         command.arg0(cmd.program());
         return Ok(command);
     }
-    let script = limits::script(limits, program, cmd.user_id())?;
+    let mut script = limits::script(limits, program, cmd.user_id())?;
+    if in_cgroup {
+        script.insert_str(0, WAIT_TO_BE_MOVED);
+    }
     let mut command = Command::new(limits::SHELL);
     command.arg("-c").arg(script).arg(program);
     Ok(command)
@@ -282,173 +292,4 @@ fn unwind(pid: Pid) {
     while let Err(rustix::io::Errno::INTR) =
         rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty())
     {}
-}
-
-/// Charge of a running child: whoever drops it before it was reaped kills and reaps it.
-#[derive(Debug)]
-pub(crate) struct Child {
-    pid: Pid,
-    pidfd: PidFd,
-    reaped: bool,
-    /// Its group is not to be killed with it.
-    leaves_group: bool,
-    run_dir: Option<RunDir>,
-    /// Goes after the run directory that is in it.
-    dir: Arc<ManagerDir>,
-}
-
-/// The one descriptor for the process: made on a thread without a runtime, then watched by it.
-#[derive(Debug)]
-enum PidFd {
-    Plain(OwnedFd),
-    Watched(AsyncFd<OwnedFd>),
-    Gone,
-}
-
-impl PidFd {
-    fn fd(&self) -> io::Result<BorrowedFd<'_>> {
-        match self {
-            Self::Plain(fd) => Ok(fd.as_fd()),
-            Self::Watched(fd) => Ok(fd.get_ref().as_fd()),
-            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
-        }
-    }
-}
-
-impl Child {
-    pub(crate) fn pid(&self) -> u32 {
-        self.pid.as_raw_nonzero().get().cast_unsigned()
-    }
-
-    /// Gives the descriptor back, once the exit is past.
-    pub(crate) fn close(&mut self) {
-        if self.reaped {
-            self.pidfd = PidFd::Gone;
-        }
-    }
-
-    /// Whoever ends it means its group too, also if that was to be left.
-    pub(crate) fn take_group_along(&mut self) {
-        self.leaves_group = false;
-    }
-
-    /// What a hunt starts from, until it is reaped.
-    pub(crate) fn root(&self) -> Option<Root> {
-        if self.reaped {
-            return None;
-        }
-        Some(Root::of(self.pid))
-    }
-
-    /// Sends it a signal; `false` once it has been reaped.
-    pub(crate) fn signal(&self, signal: Signal) -> io::Result<bool> {
-        if self.reaped {
-            return Ok(false);
-        }
-        match pidfd_send_signal(self.pidfd.fd()?, signal.into()) {
-            Ok(()) => Ok(true),
-            Err(rustix::io::Errno::SRCH) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Starts watching for the exit.
-    pub(crate) fn watch(&mut self) -> io::Result<()> {
-        if let PidFd::Plain(fd) = std::mem::replace(&mut self.pidfd, PidFd::Gone) {
-            match os::watch(fd, Interest::READABLE) {
-                Ok(fd) => self.pidfd = PidFd::Watched(fd),
-                Err((fd, error)) => {
-                    self.pidfd = PidFd::Plain(fd);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Resolves when it has exited and was reaped, with what the kernel says of it; without where
-    /// something else has reaped it. Cancel safe.
-    pub(crate) async fn exited(&mut self) -> Option<os::Reaped> {
-        loop {
-            let PidFd::Watched(fd) = &self.pidfd else {
-                return None;
-            };
-            let Ok(mut ready) = fd.readable().await else {
-                return None;
-            };
-            ready.clear_ready();
-            match self.try_reap() {
-                Ok(None) => {}
-                Ok(reaped) => return reaped,
-                Err(error) => {
-                    tracing::warn!(pid = self.pid(), %error, "the exit status of a process is lost: something else in this program has reaped it");
-                    return None;
-                }
-            }
-        }
-    }
-
-    /// SIGKILL to the whole group. Nothing is sent once the child was reaped: from then on its
-    /// number may be somebody else's.
-    pub(crate) fn kill_group(&self) {
-        if self.reaped {
-            return;
-        }
-        // The group is there as long as its leader is, also as a zombie.
-        if let Err(error) = kill_process_group(self.pid, Signal::KILL.into())
-            && error != rustix::io::Errno::SRCH
-        {
-            tracing::warn!(pid = self.pid(), %error, "cannot kill a process group");
-        }
-    }
-
-    /// Reaps it if it has exited. What is left of its group is killed first, while its number
-    /// cannot be reused.
-    fn try_reap(&mut self) -> io::Result<Option<os::Reaped>> {
-        if self.reaped || !self.has_exited() {
-            return Ok(None);
-        }
-        if !self.leaves_group {
-            self.kill_group();
-        }
-        let result = self.pidfd.fd().and_then(|fd| os::reap(fd, false));
-        // Where it was reaped behind our back there is nothing left to signal either.
-        self.reaped = !matches!(result, Ok(None));
-        result
-    }
-
-    /// Whether it is a zombie; or not there at all, which reaping then tells.
-    fn has_exited(&self) -> bool {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        let Ok(fd) = self.pidfd.fd() else { return true };
-        !matches!(waitid(WaitId::PidFd(fd), options), Ok(None))
-    }
-
-    pub(crate) fn take_run_dir(&mut self) -> Option<RunDir> {
-        self.run_dir.take()
-    }
-}
-
-impl Drop for Child {
-    /// The runtime went away, or the task panicked. Killing is done here, since the program may end
-    /// before another thread runs; reaping may take a moment, and gets a thread.
-    fn drop(&mut self) {
-        if self.reaped {
-            return;
-        }
-        self.kill_group();
-        self.reaped = true;
-        let pidfd = match std::mem::replace(&mut self.pidfd, PidFd::Gone) {
-            PidFd::Plain(fd) => fd,
-            PidFd::Watched(fd) => fd.into_inner(),
-            PidFd::Gone => return,
-        };
-        let (run_dir, dir) = (self.run_dir.take(), Arc::clone(&self.dir));
-        let reaper = std::thread::Builder::new().name("procession-reaper".into());
-        let _ = reaper.spawn(move || {
-            let _ = os::reap(pidfd.as_fd(), true);
-            drop(run_dir);
-            drop(dir);
-        });
-    }
 }

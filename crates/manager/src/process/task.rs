@@ -220,10 +220,11 @@ impl Task {
             }
             Control::SignalTree(signal, reply) => {
                 let hunter = self.context.hunter.clone();
-                let Some(tree) = self.child.is_some().then(|| self.tree()) else {
+                if self.child.is_none() || self.exit.is_set() {
                     let _ = reply.send(self.answer(Ok(false)).map(|()| 0));
                     return None;
-                };
+                }
+                let tree = self.tree();
                 tokio::spawn(async move {
                     let sent = hunter.signal(tree, signal.into()).await;
                     let _ = reply.send(sent.map_err(SignalProcessError::IoError));
@@ -252,8 +253,9 @@ impl Task {
 
     fn hunt(&mut self, urgent: bool) {
         let (hunter, tree) = (self.context.hunter.clone(), self.tree());
+        let group = self.child.as_ref().and_then(Child::group).cloned();
         self.hunts
-            .spawn(async move { hunter.hunt(tree, urgent).await });
+            .spawn(async move { hunter.hunt(tree, group, urgent).await });
     }
 
     fn takes_frames(&self) -> bool {
@@ -265,14 +267,18 @@ impl Task {
     }
 
     fn reaped(&mut self, reaped: Option<Reaped>) -> Input {
+        let group = self.child.as_ref().and_then(Child::group);
         let usage = reaped.map(|reaped| ResourceUsage {
             user_time: reaped.user_time,
             system_time: reaped.system_time,
-            peak_memory: (reaped.max_rss > self.max_rss_before).then_some(reaped.max_rss),
+            peak_memory: group
+                .and_then(|group| group.peak_memory())
+                .or_else(|| (reaped.max_rss > self.max_rss_before).then_some(reaped.max_rss)),
         });
         Input::Exited {
             status: reaped.map(|reaped| reaped.status),
             usage,
+            oom: group.is_some_and(|group| group.had_oom_kill()),
         }
     }
 
@@ -327,6 +333,10 @@ impl Task {
                 }
                 Effect::CleanUp => self.clean_up().await,
             }
+        }
+        // After the hunt that the exit has begun, which has it until it ends.
+        if let Some(child) = self.child.as_mut().filter(|_| self.exit.is_set()) {
+            child.leave_group();
         }
     }
 

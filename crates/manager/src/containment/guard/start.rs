@@ -23,7 +23,8 @@ PATH=/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin
 LC_ALL=C
 export PATH LC_ALL
 manager=$1
-shift
+cgroup=$2
+shift 2
 while IFS= read -r line; do
     if [ "$line" = dismiss ]; then exit 0; fi
 done
@@ -31,24 +32,35 @@ quiet=0
 rounds=0
 while [ "$quiet" -lt 2 ] && [ "$rounds" -lt 200 ]; do
     rounds=$((rounds + 1))
+    populated=
+    if [ -n "$cgroup" ] && [ -f "$cgroup/cgroup.kill" ]; then
+        echo 1 >"$cgroup/cgroup.kill"
+        populated=$(grep '^populated 1' "$cgroup/cgroup.events")
+    fi
     found=$(printf '%s\n' /proc/[0-9]*/environ |
         xargs grep -lzs -e "^PROCESSION_TREE=\(.*:\)*$manager/")
-    if [ -z "$found" ]; then quiet=$((quiet + 1)); else quiet=0; fi
+    if [ -z "$found$populated" ]; then quiet=$((quiet + 1)); else quiet=0; fi
     for file in $found; do
         pid=${file#/proc/}
         kill -9 "${pid%/environ}"
     done
     if [ "$quiet" -lt 2 ]; then sleep 0.05 2>/dev/null || sleep 1; fi
 done
+if [ -n "$cgroup" ]; then find "$cgroup" -depth -type d -exec rmdir {} \;; fi
 if [ "$#" -gt 0 ]; then rm -rf -- "$@" || { sleep 1; rm -rf -- "$@"; }; fi
 "#;
 
-/// `/bin/sh -c SCRIPT procession-guard <manager> <directory>...`
-pub(super) fn start(manager: Uuid, dirs: &[&Path]) -> io::Result<(Pid, OwnedFd, ChildStdin)> {
+/// `/bin/sh -c SCRIPT procession-guard <manager> <cgroup or nothing> <directory>...`
+pub(super) fn start(
+    manager: Uuid,
+    group: Option<&Path>,
+    dirs: &[&Path],
+) -> io::Result<(Pid, OwnedFd, ChildStdin)> {
     let mut child = Command::new("/bin/sh")
         .args(["-c", SCRIPT])
         .arg("procession-guard")
         .arg(manager.to_string())
+        .arg(group.unwrap_or(Path::new("")))
         .args(dirs)
         .env_clear()
         .current_dir("/")

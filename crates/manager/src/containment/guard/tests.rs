@@ -22,7 +22,7 @@ fn dirs(root: &Path) -> Vec<PathBuf> {
 
 fn guard(manager: Uuid, dirs: &[PathBuf]) -> Guard {
     let dirs: Vec<&Path> = dirs.iter().map(PathBuf::as_path).collect();
-    Guard::start(manager, &dirs).expect("starts")
+    Guard::start(manager, None, &dirs).expect("starts")
 }
 
 #[test]
@@ -135,12 +135,14 @@ fn it_is_known_by_its_command_line_alone_in_its_group_and_without_a_tag() {
     let manager = Uuid::new_v4();
     let guard = guard(manager, &[PathBuf::from("/nowhere/at all")]);
     let read = |name: &str| fs::read(format!("/proc/{}/{name}", guard.pid())).expect("there");
-    // Our spawn returns a moment before the kernel shows the new program's arguments.
-    while read("cmdline").is_empty() {
-        std::thread::yield_now();
-    }
+    // The spawn returns in the midst of `execve(2)`, where it has no arguments for a moment yet.
+    let line = loop {
+        match read("cmdline") {
+            line if line.is_empty() => std::thread::yield_now(),
+            line => break line,
+        }
+    };
     assert_eq!(read("environ"), b"");
-    let line = read("cmdline");
     assert!(is_one(&line), "{}", line.escape_ascii());
     assert_eq!(rustix::process::getpgid(Some(guard.pid)), Ok(guard.pid));
     assert_eq!(

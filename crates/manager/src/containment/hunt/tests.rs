@@ -18,7 +18,7 @@ fn a_whole_tree_is_extinguished_and_counted_without_its_root() {
     let (name, other) = (Name::new(), Name::new());
     let decoy = Started::tagged("exec sleep 1000", &other);
     let (mut child, others) = tree(&name);
-    assert_eq!(extinguish(name.tree(Some(child.pid))), 3);
+    assert_eq!(extinguish(name.tree(Some(child.pid)), None), 3);
     assert!(others.into_iter().all(|pid| !lives(pid)));
     assert_eq!(child.signal(), Some(9));
     assert!(decoy.is_running());
@@ -37,7 +37,7 @@ fn the_tree_of_a_manager_is_that_of_all_its_processes() {
         tag: Tag::Manager(one.manager),
         root: None,
     };
-    assert_eq!(extinguish(tree), 2);
+    assert_eq!(extinguish(tree, None), 2);
     assert!(ours.iter_mut().all(|child| child.signal() == Some(9)));
     assert!(decoy.is_running());
 }
@@ -49,7 +49,7 @@ fn what_keeps_forking_ends_too() {
         setsid sh -c 'sleep 1000 & sleep 1000' & sleep 0.01; done";
     let mut child = Started::tagged(script, &name);
     child.output_ends();
-    extinguish(name.tree(Some(child.pid)));
+    extinguish(name.tree(Some(child.pid)), None);
     assert_eq!(child.signal(), Some(9));
     assert!(snapshot().members(name.tag(), None).is_empty());
 }
@@ -63,21 +63,21 @@ fn a_number_that_is_somebody_elses_by_now_gets_no_signal() {
     let seen = Seen::clone(members.first().expect("there"));
     let mut other = seen.clone();
     other.start += 1;
-    assert!(matches!(send(&other, Signal::KILL), Sent::Gone));
+    assert!(matches!(send(&other, None, Signal::KILL), Sent::Gone));
     assert!(child.is_running());
     // In the same tick of the clock, but another process by its tags.
     let mut other = seen.clone();
     other.tags.clear();
-    assert!(matches!(send(&other, Signal::KILL), Sent::Gone));
-    assert!(matches!(send(&seen, Signal::KILL), Sent::Yes));
+    assert!(matches!(send(&other, None, Signal::KILL), Sent::Gone));
+    assert!(matches!(send(&seen, None, Signal::KILL), Sent::Yes));
     assert_eq!(child.signal(), Some(9));
-    assert!(matches!(send(&seen, Signal::KILL), Sent::Gone));
+    assert!(matches!(send(&seen, None, Signal::KILL), Sent::Gone));
 }
 
 #[test]
 fn two_scans_in_a_row_have_to_find_nothing() {
     let name = Name::new();
-    let mut hunt = Hunt::new(name.tree(None));
+    let mut hunt = Hunt::new(name.tree(None), None);
     assert_eq!(hunt.round(Ok(&snapshot())), None);
     let mut late = Started::tagged("exec sleep 1000", &name);
     assert_eq!(hunt.round(Ok(&snapshot())), None);
@@ -94,7 +94,7 @@ fn two_scans_in_a_row_have_to_find_nothing() {
 
 #[test]
 fn what_is_unsettled_is_looked_at_again_but_not_for_ever() {
-    let mut hunt = Hunt::new(Name::new().tree(None));
+    let mut hunt = Hunt::new(Name::new().tree(None), None);
     let mut unsettled = Snapshot::default();
     unsettled.unsettled = true;
     let rounds = (1..100).find(|_| hunt.round(Ok(&unsettled)).is_some());
@@ -106,7 +106,7 @@ fn what_was_killed_and_does_not_go_is_given_up() {
     let name = Name::new();
     let mut child = Started::tagged("exec sleep 1000", &name);
     let seen = snapshot();
-    let mut hunt = Hunt::new(name.tree(None));
+    let mut hunt = Hunt::new(name.tree(None), None);
     // The same scan again and again: it never goes.
     let outcome = (0..=MAX_IDLE).find_map(|_| hunt.round(Ok(&seen)));
     assert_eq!(outcome, Some(Outcome { killed: 1, left: 1 }));
@@ -117,7 +117,7 @@ fn what_was_killed_and_does_not_go_is_given_up() {
 fn without_scans_the_group_is_killed_in_the_end_and_not_before() {
     let name = Name::new();
     let mut child = Started::script("exec sleep 1000", &[]);
-    let mut hunt = Hunt::new(name.tree(Some(child.pid)));
+    let mut hunt = Hunt::new(name.tree(Some(child.pid)), None);
     let error = io::Error::from_raw_os_error(libc::EMFILE);
     for _ in 1..MAX_IDLE {
         assert_eq!(hunt.round(Err(&error)), None);
@@ -134,14 +134,14 @@ async fn hunts_share_their_scans_and_go_on_without_their_waiters() {
     let (mut child, others) = tree(&name);
     let mut forsaken = Started::tagged("exec sleep 1000", &left);
     {
-        let hunt = hunter.hunt(left.tree(Some(forsaken.pid)), false);
+        let hunt = hunter.hunt(left.tree(Some(forsaken.pid)), None, false);
         tokio::pin!(hunt);
         assert!(futures_util::poll!(hunt).is_pending());
     }
     let nothing = Name::new();
     let (killed, none) = tokio::join!(
-        hunter.hunt(name.tree(Some(child.pid)), true),
-        hunter.hunt(nothing.tree(None), false)
+        hunter.hunt(name.tree(Some(child.pid)), None, true),
+        hunter.hunt(nothing.tree(None), None, false)
     );
     assert_eq!((killed, none), (3, 0));
     assert_eq!(child.signal(), Some(9));
@@ -159,9 +159,21 @@ async fn a_signal_is_sent_once_to_each() {
     );
     let far = child.pid_line();
     let tree = name.tree(Some(child.pid));
-    assert_eq!(hunter.signal(tree, Signal::STOP).await.expect("sent"), 2);
+    assert_eq!(
+        hunter
+            .signal(tree.clone(), Signal::STOP)
+            .await
+            .expect("sent"),
+        2
+    );
     assert!(child.is_running() && lives(far));
-    assert_eq!(hunter.signal(tree, Signal::TERM).await.expect("sent"), 2);
+    assert_eq!(
+        hunter
+            .signal(tree.clone(), Signal::TERM)
+            .await
+            .expect("sent"),
+        2
+    );
     assert_eq!(hunter.signal(tree, Signal::CONT).await.expect("sent"), 2);
     assert_eq!(child.signal(), Some(15));
     let none = Name::new().tree(None);
@@ -172,10 +184,10 @@ async fn a_signal_is_sent_once_to_each() {
 #[tokio::test]
 async fn the_thread_ends_with_its_last_handle() {
     let hunter = Hunter::new();
-    assert_eq!(hunter.hunt(Name::new().tree(None), true).await, 0);
+    assert_eq!(hunter.hunt(Name::new().tree(None), None, true).await, 0);
     let other = hunter.clone();
     drop(hunter);
-    assert_eq!(other.hunt(Name::new().tree(None), true).await, 0);
+    assert_eq!(other.hunt(Name::new().tree(None), None, true).await, 0);
     let shared = other.shared();
     drop(other);
     while shared.upgrade().is_some() {

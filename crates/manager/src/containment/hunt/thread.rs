@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::{Hunt, extinguish, signal_all};
 use crate::containment::scan::{Root, Scanner, Snapshot};
-use crate::containment::{Tag, Tree};
+use crate::containment::{Group, Tag, Tree};
 
 const IDLE: Duration = Duration::from_secs(5);
 const MAX_REST: Duration = Duration::from_millis(200);
@@ -103,7 +103,7 @@ impl Job {
                 done,
             } => {
                 let _ = done.send(match scan {
-                    Ok(snapshot) => signal_all(snapshot, tag, root, signal),
+                    Ok(snapshot) => signal_all(snapshot, tag, root.as_ref(), signal),
                     Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
                 });
                 None
@@ -121,7 +121,7 @@ impl Hunter {
         }
     }
 
-    /// SIGKILLs the whole tree, until two scans in a row found nothing alive of it. Resolves with
+    /// SIGKILLs the whole tree, and what is in its cgroup, until two scans in a row found nothing alive of it. Resolves with
     /// how many processes other than the root were killed.
     ///
     /// What was started while it looked is found by the next round. It gives up after about ten
@@ -129,15 +129,15 @@ impl Hunter {
     /// signalled is left alone. Without `urgent` a scan may wait for up to 200 ms.
     ///
     /// Cancel safe: once polled, the hunt goes on without its waiter.
-    pub(crate) async fn hunt(&self, tree: Tree, urgent: bool) -> u32 {
+    pub(crate) async fn hunt(&self, tree: Tree, group: Option<Arc<Group>>, urgent: bool) -> u32 {
         let (done, outcome) = oneshot::channel();
-        let hunt = Hunt::new(tree);
+        let hunt = Hunt::new(tree.clone(), group.clone());
         match self.push(Job::Hunt { hunt, urgent, done }) {
             Ok(()) => outcome.await.unwrap_or(0),
             Err(error) => {
                 // Better late than never: the runtime's thread has to do.
                 tracing::warn!(%error, "no thread to hunt processes");
-                extinguish(tree)
+                extinguish(tree, group)
             }
         }
     }

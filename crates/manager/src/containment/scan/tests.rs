@@ -1,5 +1,5 @@
 use super::*;
-use crate::containment::testing::{Name, Started, end, lives, members, snapshot};
+use crate::containment::testing::{Name, Started, end, lives, members, root_of, snapshot};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -86,12 +86,8 @@ fn a_zombie_stays_known_and_is_no_member() {
     let mut child = Started::tagged("exit 0", &name);
     child.output_ends();
     child.exited();
-    let root = Root {
-        pid: child.pid,
-        start: None,
-    };
-    assert!(snapshot().root(root).is_some());
-    assert_eq!(members(name.tree(Some(child.pid))), []);
+    assert!(snapshot().root(&root_of(child.pid)).is_some());
+    assert_eq!(members(&name.tree(Some(child.pid))), []);
     assert!(!lives(child.pid));
 }
 
@@ -101,7 +97,7 @@ fn what_has_left_session_and_parent_is_found_by_its_tag() {
     let script = "setsid sh -c '(echo $$; exec sleep 1000 >&-) & ' & wait; exec sleep 1000";
     let mut child = Started::tagged(script, &name);
     let _parent = child.pid_line();
-    let found = until(|| members(name.tree(None)), |found| found.len() == 2);
+    let found = until(|| members(&name.tree(None)), |found| found.len() == 2);
     assert!(found.contains(&child.pid));
     // Not of the group, nor a descendant any more.
     let far = found.into_iter().find(|&pid| pid != child.pid);
@@ -119,11 +115,11 @@ fn what_erased_its_environment_is_found_by_its_parents() {
     let script = "setsid env -i /bin/sh -c '/bin/sleep 1000 >&- & echo $$; wait' & wait";
     let mut child = Started::tagged(script, &name);
     let inner = child.pid_line();
-    let find = || members(name.tree(Some(child.pid)));
+    let find = || members(&name.tree(Some(child.pid)));
     let found = until(find, |found| found.len() >= 3);
     assert!(found.contains(&inner) && found.contains(&child.pid));
     // From a tagged process too, where the root does not count.
-    assert!(members(name.tree(None)).contains(&inner));
+    assert!(members(&name.tree(None)).contains(&inner));
     found
         .into_iter()
         .filter(|pid| *pid != child.pid)
@@ -138,17 +134,18 @@ fn the_group_counts_without_a_tag_while_the_root_is_our_child() {
     let mut child = Started::script(script, &[]);
     let member = child.pid_line();
     child.output_ends();
-    let found = members(name.tree(Some(child.pid)));
+    let found = members(&name.tree(Some(child.pid)));
     assert!(found.contains(&member) && found.contains(&child.pid));
-    assert_eq!(members(name.tree(None)), []);
+    assert_eq!(members(&name.tree(None)), []);
     // A process that is there, but not our child.
-    assert_eq!(members(name.tree(Some(member))), []);
-    // Our child, but not the one that was meant.
-    let other = Root {
-        pid: child.pid,
-        start: Some(1),
-    };
-    assert!(snapshot().members(name.tag(), Some(other)).is_empty());
+    assert_eq!(members(&name.tree(Some(member))), []);
+    // Our child, but not the one that was meant: that was reaped, and its number used again.
+    let mut gone = Command::new("true").spawn().expect("starts");
+    let pid = Pid::from_raw(gone.id().cast_signed()).expect("a number");
+    let mut other = root_of(pid);
+    gone.wait().expect("reaped");
+    other.pid = child.pid;
+    assert!(snapshot().members(name.tag(), Some(&other)).is_empty());
     end(member);
 }
 
@@ -164,7 +161,7 @@ fn a_guard_and_what_it_starts_are_passed_over() {
         .env(PROCESSION_TREE, name.list());
     let mut child = Started::command(command);
     let (inner, guard) = (child.pid_line(), child.pid_line());
-    assert_eq!(members(name.tree(Some(child.pid))), [child.pid]);
+    assert_eq!(members(&name.tree(Some(child.pid))), [child.pid]);
     [inner, guard].into_iter().for_each(end);
 }
 
@@ -211,7 +208,7 @@ fn a_process_whose_first_thread_has_ended_is_found() {
         stat.expect("there").leader_ended()
     };
     until(leader_ended, |ended| *ended);
-    assert_eq!(members(name.tree(None)), [child.pid]);
+    assert_eq!(members(&name.tree(None)), [child.pid]);
     assert!(lives(child.pid));
 }
 

@@ -1,0 +1,184 @@
+//! The settings of a manager, and its start.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
+
+use super::context::Context;
+use super::{ProcessManager, REQUESTS};
+use crate::containment::Hunter;
+use crate::events::Events;
+use crate::file_events::FileEvents;
+use crate::flag::Flag;
+use crate::handle::ProcessManagerHandle;
+use crate::lifecycle::DrainBounds;
+use crate::process::pool::Pool;
+use crate::run_dir::ManagerDir;
+
+/// Settings of a manager.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use procession_manager::ProcessManager;
+///
+/// let manager = ProcessManager::builder()
+///     .drain_quiet(Duration::from_millis(20))
+///     .drain_bound(Duration::from_millis(500))
+///     .spawn()?;
+/// # manager.shutdown().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "nothing is started before `spawn` is called"]
+pub struct ProcessManagerBuilder {
+    working_directory: Option<PathBuf>,
+    drain: DrainBounds,
+    grace: Option<Duration>,
+    retained: Option<usize>,
+    without_guard: bool,
+    cgroup: Option<PathBuf>,
+}
+
+/// How long a process that is stopped has to end by itself, unless set otherwise: 5 s.
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(5);
+
+/// How many processes that have exited a manager keeps unless set otherwise: 1,024.
+pub const DEFAULT_RETAINED: usize = 1024;
+
+impl ProcessManagerBuilder {
+    /// Where everything is kept: see [`ProcessManager::spawn`]. Without it, in a private temporary
+    /// directory.
+    pub fn working_directory(mut self, path: impl Into<PathBuf>) -> Self {
+        self.working_directory = Some(path.into());
+        self
+    }
+
+    /// How long after a process's exit its output may be silent before it counts as cut, where
+    /// something else still holds it open; 50 ms unless set. Every chunk that arrives starts the
+    /// time anew.
+    pub fn drain_quiet(mut self, quiet: Duration) -> Self {
+        self.drain.quiet = quiet;
+        self
+    }
+
+    /// How long after a process's exit its output is read at most; 2 s unless set.
+    pub fn drain_bound(mut self, bound: Duration) -> Self {
+        self.drain.bound = bound;
+        self
+    }
+
+    /// How long a process that is stopped has to end by itself, before it is killed;
+    /// [`DEFAULT_GRACE`] unless set. A stop may bring its own.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = Some(grace);
+        self
+    }
+
+    /// How many processes that have exited are kept, with their reports and logs;
+    /// [`DEFAULT_RETAINED`] unless set. When there are more, the oldest is removed, as by
+    /// [`remove`](ProcessManagerHandle::remove), and
+    /// [`Event::Removed`] tells it. A [`ProcessHandle`] keeps the report of its process all the same.
+    pub fn retain_exited(mut self, count: usize) -> Self {
+        self.retained = Some(count);
+        self
+    }
+
+    /// Whether a guard is started; it is unless set.
+    ///
+    /// The guard is one `/bin/sh` beside this program that waits for its end. If this program is
+    /// killed, or ends without [`shutdown`](ProcessManagerHandle::shutdown), the guard kills all that
+    /// the manager has started, and removes its directories. Without it they stay until the next
+    /// manager starts in the same working directory.
+    pub fn guard(mut self, guard: bool) -> Self {
+        self.without_guard = !guard;
+        self
+    }
+
+    /// Gives each process a cgroup of its own in this delegated cgroup v2 directory, in which it is
+    /// before its first instruction, with all that it ever starts. None is used unless set.
+    ///
+    /// Without it a tree is known by its environment, process group and parents, and what erases the
+    /// first and leaves the others is not found. A cgroup cannot be left like that: whatever is in it
+    /// dies by `cgroup.kill`, what is just being forked included, when the process is killed, when it has
+    /// exited (but with [`Leftovers::Leave`](crate::Leftovers::Leave)), at the manager's end, by the guard,
+    /// and by the next manager in the same working directory. [`hunted`](ExitReport::hunted) counts it.
+    /// SIGTERM, and signals to a tree, go to those that are found without it.
+    ///
+    /// The manager makes `procession-<uuid>` in the directory, and in that one cgroup for each process;
+    /// each is removed when nothing is left in it. Where the directory has `memory` in its
+    /// `cgroup.subtree_control`, reports have `memory.peak` (Linux 5.19) as
+    /// [`peak_memory`](ResourceUsage::peak_memory), and for an `oom_kill` the cause
+    /// [`LimitExceeded`](ExitCause::LimitExceeded).
+    ///
+    /// The child is started by `/bin/sh`, which stops itself (`SIGSTOP`) until this program has moved it,
+    /// with its own rights, whatever the child's user, and then becomes the program: about a millisecond
+    /// more, and its `argv[0]` is the absolute path. Nothing of it is open in the child. If it cannot be
+    /// moved, the spawn fails and the program does not run. A child that may write in other cgroups, as
+    /// root may, can still move itself there.
+    ///
+    /// Delegation is `Delegate=yes` of a systemd unit, or the directory and the files `cgroup.procs` and
+    /// `cgroup.subtree_control` in it being this user's; the kernel also asks for the right to write
+    /// `cgroup.procs` of the closest cgroup that is above both this program's and the child's. See
+    /// cgroups(7) and the kernel's `cgroup-v2.rst`, "Delegation".
+    pub fn cgroup(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.cgroup = Some(directory.into());
+        self
+    }
+
+    /// Starts the manager.
+    ///
+    /// # Errors
+    ///
+    /// See [`ProcessManager::spawn`]. With a [`cgroup`](Self::cgroup) also an error that names that
+    /// directory and the remedy: it is missing, not cgroup v2 ([`io::ErrorKind::InvalidInput`]), not
+    /// writable ([`io::ErrorKind::PermissionDenied`]), or without `cgroup.kill`, which is there since
+    /// Linux 5.14 ([`io::ErrorKind::Unsupported`]).
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with I/O and time enabled.
+    pub fn spawn(self) -> io::Result<ProcessManagerHandle> {
+        let mut dir = match &self.working_directory {
+            Some(path) => ManagerDir::open(path)?,
+            None => ManagerDir::temporary()?,
+        };
+        if let Some(cgroup) = &self.cgroup {
+            dir.contain(cgroup)?;
+        }
+        let dir = Arc::new(dir);
+        let (sender, commands) = mpsc::channel(REQUESTS);
+        let pool = Pool::new();
+        let context = Arc::new(Context {
+            dir,
+            pool: pool.clone(),
+            drain: self.drain,
+            grace: self.grace.unwrap_or(DEFAULT_GRACE),
+            with_guard: !self.without_guard,
+            events: Events::new(),
+            hunter: Hunter::new(),
+            ready: Flag::default(),
+            files: Arc::new(FileEvents::new(tokio::runtime::Handle::current())),
+            shutdown: watch::Sender::new(None),
+            registry: sender.downgrade(),
+        });
+        let manager = ProcessManager {
+            context,
+            commands,
+            processes: HashMap::new(),
+            finished: VecDeque::new(),
+            retained: self.retained.unwrap_or(DEFAULT_RETAINED),
+            tasks: TaskTracker::new(),
+            shutdowns: Vec::new(),
+        };
+        let events = Arc::downgrade(&manager.context);
+        tokio::spawn(manager.run());
+        Ok(ProcessManagerHandle::new(sender, pool, events))
+    }
+}

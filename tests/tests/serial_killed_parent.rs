@@ -1,0 +1,87 @@
+//! A parent is killed: its guard leaves nothing of it.
+//!
+//! Serial: it measures time, and fills the machine.
+
+use std::process::Command;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use procession_manager::{Cmd, Framing, Messaging};
+use procession_tests::scene::Scene;
+use procession_tests::{Within as _, alone, checked, eventually_blocking, fixture, procfs};
+
+/// How long a guard may take, whatever it guards.
+const GUARD: Duration = Duration::from_secs(2);
+
+#[test]
+fn nothing_is_left_of_fifteen_hundred_processes() {
+    let _alone = alone();
+    let scene = Scene::new();
+    let directory = scene.directory("work");
+    let mut parent = scene.start_parent(
+        fixture!("parent_of_many"),
+        &directory,
+        ("returns", 500),
+        None,
+    );
+    parent.kill();
+    scene.await_silence(&[], &[&directory], GUARD);
+}
+
+/// A child that is being started has the tag only from its `execve(2)` on.
+#[test]
+fn nothing_is_left_of_a_parent_that_is_starting_children() {
+    let _alone = alone();
+    for there in [3, 30, 100, 200] {
+        let scene = Scene::new();
+        let directory = scene.directory("work");
+        let mut command = Command::new(fixture!("parent_of_many"));
+        command.arg(&directory).args(["returns", "1000"]);
+        let mut parent = scene.start(&mut command);
+        eventually_blocking("some to be there", Duration::from_secs(5), || {
+            let now = scene.processes().len();
+            (now >= there).then_some(()).ok_or(format!("{now}"))
+        });
+        parent.kill();
+        scene.await_silence(&[], &[&directory], GUARD);
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_parent_within_a_parent() {
+    let _alone = alone();
+    let scene = Scene::new();
+    let (outer, inner) = (scene.directory("outer"), scene.directory("inner"));
+    let mut parent = scene.start_parent(
+        fixture!("parent_of_many"),
+        &outer,
+        ("returns", 10),
+        Some(&inner),
+    );
+    parent.kill();
+    scene.await_silence(&[], &[&outer, &inner], GUARD);
+}
+
+#[test]
+fn killing_a_child_that_is_a_parent_takes_its_children_with_it() {
+    let _alone = alone();
+    let scene = Scene::new();
+    let inner = scene.directory("inner");
+    checked(async |test| {
+        let command = Cmd::new(fixture!("parent_of_many"))
+            .arg(&inner)
+            .args(["returns", "10"])
+            .messaging(Messaging::standard_io().framing(Framing::Lines));
+        let child = test.spawn(command).await;
+        let mut stream = child.subscribe_message_stream().await.unwrap();
+        let ready = stream.next().within("the inner parent").await;
+        assert_eq!(ready.unwrap().unwrap(), "ready");
+        let children = procfs::with_in_environment(inner.as_os_str());
+        assert!(children.len() >= 10, "{children:?}");
+        child.kill().within("the kill").await.unwrap();
+        let alive = children.into_iter().find(|pid| procfs::is_alive(*pid));
+        assert_eq!(alive, None, "a kill has ended when all of the tree have");
+        // The guard of the inner manager does the rest.
+        scene.await_silence(&[], &[&inner], GUARD);
+    });
+}
