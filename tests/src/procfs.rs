@@ -67,6 +67,17 @@ pub fn children() -> Vec<Stat> {
         .collect()
 }
 
+/// The guards of the managers of this process.
+pub fn guards() -> Vec<Stat> {
+    let own = std::process::id();
+    pids()
+        .into_iter()
+        .filter(|pid| is_guard(*pid))
+        .filter_map(Stat::of)
+        .filter(|stat| stat.parent == own)
+        .collect()
+}
+
 /// Whether this is the guard of a manager, by its command line; a zombie has none.
 pub fn is_guard(pid: u32) -> bool {
     command_line(pid).contains(" procession-guard ")

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use procession_manager::{Cmd, Event, ProcessManager, Swept};
+use procession_manager::{Cmd, Event, ProcessManager};
 use procession_tests::scene::{Program, Scene, kill};
 use procession_tests::{Within as _, alone, checked, eventually, fixture, procfs, programs};
 use tokio::runtime::Runtime;
@@ -153,7 +153,9 @@ fn the_next_manager_sweeps_and_touches_nothing_else() {
         };
         assert_eq!(swept.manager().to_string(), dead);
         assert_eq!(swept.directory(), directory.join(&dead));
-        assert_eq!((swept.killed(), swept.problem()), (30, None));
+        // Of each three, the shell may see the end of what it waits for, and end before its own turn.
+        assert!((20..=30).contains(&swept.killed()), "{swept}");
+        assert_eq!(swept.problem(), None);
         decoys.check();
         // Nothing else was swept: the next event is of what is done now.
         let id = manager.spawn(Cmd::new("true")).within("a start").await;
@@ -230,9 +232,9 @@ fn all_dead_managers_are_swept_at_once() {
                 other => panic!("instead of a sweep: {other:?}"),
             }
         }
-        assert_eq!(
-            swept.iter().map(Swept::killed).collect::<Vec<_>>(),
-            [30, 30]
+        assert!(
+            swept.iter().all(|one| (20..=30).contains(&one.killed())),
+            "{swept:?}"
         );
         let mut managers: Vec<_> = swept.iter().map(|one| one.manager().to_string()).collect();
         managers.sort();
@@ -251,7 +253,7 @@ fn a_guard_that_is_killed_is_missed() {
         let child = test.spawn(Cmd::new("sleep").arg("1000")).await;
         let mut events = test.manager().events();
         let text = test.working_directory().display().to_string();
-        let guard = procfs::children().into_iter().find(|child| {
+        let guard = procfs::guards().into_iter().find(|child| {
             let line = procfs::command_line(child.pid);
             line.contains("procession-guard") && line.contains(&text)
         });

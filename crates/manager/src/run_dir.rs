@@ -255,14 +255,7 @@ impl Spare {
                 *spare = File::open("/dev/null").ok();
                 result
             }
-            other => {
-                // It may not have come back when it was last given up.
-                let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                if spare.is_none() {
-                    *spare = File::open("/dev/null").ok();
-                }
-                other
-            }
+            other => other,
         }
     }
 }

@@ -84,7 +84,7 @@ impl ProcessManagerBuilder {
     /// How many processes that have exited are kept, with their reports and logs;
     /// [`DEFAULT_RETAINED`] unless set. When there are more, the oldest is removed, as by
     /// [`remove`](ProcessManagerHandle::remove), and
-    /// [`Event::Removed`] tells it. A [`ProcessHandle`] keeps the report of its process all the same.
+    /// [`Event::Removed`](crate::Event::Removed) tells it. A [`ProcessHandle`](crate::ProcessHandle) keeps the report of its process all the same.
     pub fn retain_exited(mut self, count: usize) -> Self {
         self.retained = Some(count);
         self
@@ -108,14 +108,14 @@ impl ProcessManagerBuilder {
     /// first and leaves the others is not found. A cgroup cannot be left like that: whatever is in it
     /// dies by `cgroup.kill`, what is just being forked included, when the process is killed, when it has
     /// exited (but with [`Leftovers::Leave`](crate::Leftovers::Leave)), at the manager's end, by the guard,
-    /// and by the next manager in the same working directory. [`hunted`](ExitReport::hunted) counts it.
+    /// and by the next manager in the same working directory. [`hunted`](crate::ExitReport::hunted) counts it.
     /// SIGTERM, and signals to a tree, go to those that are found without it.
     ///
     /// The manager makes `procession-<uuid>` in the directory, and in that one cgroup for each process;
     /// each is removed when nothing is left in it. Where the directory has `memory` in its
     /// `cgroup.subtree_control`, reports have `memory.peak` (Linux 5.19) as
-    /// [`peak_memory`](ResourceUsage::peak_memory), and for an `oom_kill` the cause
-    /// [`LimitExceeded`](ExitCause::LimitExceeded).
+    /// [`peak_memory`](crate::ResourceUsage::peak_memory), and for an `oom_kill` the cause
+    /// [`LimitExceeded`](crate::ExitCause::LimitExceeded).
     ///
     /// The child is started by `/bin/sh`, which stops itself (`SIGSTOP`) until this program has moved it,
     /// with its own rights, whatever the child's user, and then becomes the program: about a millisecond

@@ -191,7 +191,8 @@ impl Launch {
             ends: channels.ours,
             started_at,
             started,
-            max_rss_before,
+            // It may have grown while the child was being started.
+            max_rss_before: max_rss_before.max(os::own_max_rss()),
         })
     }
 
