@@ -154,9 +154,11 @@ fn a_signal_goes_to_the_process_alone() {
         child.signal(Signal::USR1).await.unwrap();
         let told = stream.next().within("the root").await.unwrap().unwrap();
         assert_eq!(told, "root");
-        // Both shells and what sleeps are there still.
+        // Both shells and what sleeps are there still. The shells may end at it, and their group with
+        // them, before it is the sleeper's turn.
         let count = child.signal_tree(Signal::USR1).within("the count").await;
-        assert_eq!(count.unwrap(), 3);
+        let count = count.unwrap();
+        assert!((2..=3).contains(&count), "{count} were signalled");
         let mut told = rest(stream).await;
         assert_eq!(told.pop().as_deref(), Some("done"));
         told.sort_unstable();
