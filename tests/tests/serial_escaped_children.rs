@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 
 /// Prints the daemon's pid when it has left, and ends with its input.
 const ESCAPES: &str = r#"
-import ctypes, os, sys, time
+import ctypes, os, sys, signal
 reader, writer = os.pipe()
 if os.fork() == 0:
     os.setsid()
@@ -31,7 +31,7 @@ if os.fork() == 0:
         os.close(reader)
         os.write(writer, str(os.getpid()).encode())
         os.close(writer)
-        time.sleep(1000)
+        signal.pause()
     os._exit(0)
 os.wait()
 os.close(writer)
