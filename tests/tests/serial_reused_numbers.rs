@@ -69,7 +69,7 @@ fn a_number_that_somebody_else_has_by_now() {
     } else {
         10_000
     };
-    checked_for(Duration::from_mins(5), async |test| {
+    checked_for(Duration::from_mins(3), async |test| {
         let mut reused = 0;
         for round in 0..ROUNDS {
             set_last(base).unwrap();

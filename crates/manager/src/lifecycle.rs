@@ -97,6 +97,15 @@ enum Early {
     Kill(ExitCause),
 }
 
+/// Whether its tree is being hunted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hunting {
+    No,
+    /// Nobody waits for it.
+    Routine,
+    Urgent,
+}
+
 /// One process's state.
 #[expect(
     clippy::struct_excessive_bools,
@@ -117,8 +126,7 @@ pub(crate) struct Lifecycle {
     outputs_ended: usize,
     outputs: usize,
     cut: bool,
-    /// A hunt is under way.
-    hunting: bool,
+    hunting: Hunting,
     hunted: Option<u32>,
     remove_at_end: bool,
 }
@@ -135,7 +143,7 @@ impl Lifecycle {
             outputs_ended: 0,
             outputs: 0,
             cut: false,
-            hunting: false,
+            hunting: Hunting::No,
             hunted: None,
             remove_at_end: false,
         }
@@ -149,11 +157,6 @@ impl Lifecycle {
     /// Whether nothing more can happen to it.
     pub(crate) fn is_over(&self) -> bool {
         self.phase == Phase::Removed
-    }
-
-    /// Whether somebody has asked for its end, and may wait for the hunt.
-    pub(crate) fn is_awaited(&self) -> bool {
-        self.cause.is_some()
     }
 
     /// When to come back with [`Input::Tick`].
@@ -266,7 +269,8 @@ impl Lifecycle {
                 }
                 self.tick(now)
             }
-            _ => Vec::new(),
+            Phase::Draining { .. } => self.hurry(),
+            Phase::Killing { .. } | Phase::Finished | Phase::Removed => Vec::new(),
         }
     }
 
@@ -314,16 +318,26 @@ impl Lifecycle {
                 self.kill_tree()
             }
             Phase::Killing { .. } => self.kill_tree(),
-            Phase::Draining { .. } | Phase::Finished | Phase::Removed => Vec::new(),
+            Phase::Draining { .. } => self.hurry(),
+            Phase::Finished | Phase::Removed => Vec::new(),
         }
     }
 
     /// One hunt at a time: it goes on until nothing is left.
     fn kill_tree(&mut self) -> Vec<Effect> {
-        if std::mem::replace(&mut self.hunting, true) {
-            return Vec::new();
+        match std::mem::replace(&mut self.hunting, Hunting::Urgent) {
+            Hunting::No => vec![Effect::KillTree],
+            Hunting::Routine => vec![Effect::Hurry],
+            Hunting::Urgent => Vec::new(),
         }
-        vec![Effect::KillTree]
+    }
+
+    /// From now on somebody waits for the hunt that is under way.
+    fn hurry(&mut self) -> Vec<Effect> {
+        match self.hunting {
+            Hunting::Routine => self.kill_tree(),
+            Hunting::No | Hunting::Urgent => Vec::new(),
+        }
     }
 
     fn exited(
@@ -359,9 +373,15 @@ impl Lifecycle {
         ];
         let wanted = self.cause.is_some() || self.plan.leftovers == Leftovers::Kill;
         // A hunt that is over, after a kill, has left nothing.
-        if wanted && !self.hunting && !(killing && self.hunted.is_some()) {
-            self.hunting = true;
-            effects.push(Effect::Hunt);
+        let idle = self.hunting == Hunting::No;
+        if wanted && idle && !(killing && self.hunted.is_some()) {
+            let urgent = self.cause.is_some();
+            self.hunting = if urgent {
+                Hunting::Urgent
+            } else {
+                Hunting::Routine
+            };
+            effects.push(Effect::Hunt { urgent });
         }
         if outputs == 0 {
             effects.extend(self.drained());
@@ -430,7 +450,7 @@ impl Lifecycle {
 
     /// The output is at its end: those who wait for the process have what they wait for.
     fn drained(&mut self) -> Vec<Effect> {
-        if !self.hunting {
+        if self.hunting == Hunting::No {
             return self.finish();
         }
         let cut = self.cut;
@@ -446,7 +466,7 @@ impl Lifecycle {
     }
 
     fn hunt_ended(&mut self, count: u32) -> Vec<Effect> {
-        if !std::mem::replace(&mut self.hunting, false) {
+        if std::mem::replace(&mut self.hunting, Hunting::No) == Hunting::No {
             return Vec::new();
         }
         self.hunted = Some(self.hunted.unwrap_or(0).saturating_add(count));

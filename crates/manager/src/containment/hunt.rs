@@ -16,7 +16,7 @@
 
 mod thread;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,8 +54,8 @@ pub(super) struct Hunt {
     grouped: HashSet<Pid>,
     killed: u32,
     /// Killed, and not seen gone yet.
-    dying: HashSet<Identity>,
-    denied: HashSet<Identity>,
+    dying: HashMap<Identity, Seen>,
+    denied: HashMap<Identity, Seen>,
     quiet: u32,
     idle: u32,
     unsettled: u32,
@@ -69,8 +69,8 @@ impl Hunt {
             group,
             grouped: HashSet::new(),
             killed: 0,
-            dying: HashSet::new(),
-            denied: HashSet::new(),
+            dying: HashMap::new(),
+            denied: HashMap::new(),
             quiet: 0,
             idle: 0,
             unsettled: 0,
@@ -85,19 +85,32 @@ impl Hunt {
             Err(error) => return self.no_progress(&format_args!("cannot look: {error}")),
         };
         let before = self.dying.len();
-        self.dying.retain(|&identity| snapshot.lives(identity));
+        let own_root = self.root.as_ref();
+        // A number that was given back may be somebody else's by now, with the same start.
+        let reaped = own_root
+            .filter(|root| !root.is_unreaped())
+            .map(|root| root.pid);
+        self.dying
+            .retain(|_, seen| Some(seen.pid) != reaped && snapshot.lives(seen));
         progress |= self.dying.len() < before;
         let mut found = self.dying.len() + usize::from(grouped);
         let root = self.root.as_ref().and_then(|root| snapshot.root(root));
         let root = root.map(Seen::identity);
         for seen in snapshot.members(self.tag, self.root.as_ref()) {
             let identity = seen.identity();
-            if self.dying.contains(&identity) || self.denied.contains(&identity) {
+            if self.denied.contains_key(&identity) {
+                continue;
+            }
+            if self.dying.contains_key(&identity) {
+                // It takes long: it may be another one, with the number of the one that was killed.
+                if self.idle > 0 {
+                    let _ = send(seen, self.root.as_ref(), Signal::KILL);
+                }
                 continue;
             }
             match send(seen, self.root.as_ref(), Signal::KILL) {
                 Sent::Yes => {
-                    self.dying.insert(identity);
+                    self.dying.insert(identity, seen.clone());
                     let new = root != Some(identity) && !self.grouped.contains(&seen.pid);
                     self.killed += u32::from(new);
                     progress = true;
@@ -108,7 +121,7 @@ impl Hunt {
                         pid = seen.pid.as_raw_pid(),
                         "may not kill a process that belongs to one of ours: it is left alone"
                     );
-                    self.denied.insert(identity);
+                    self.denied.insert(identity, seen.clone());
                     continue;
                 }
                 Sent::Failed(error) => {
@@ -133,7 +146,7 @@ impl Hunt {
         }
         self.quiet += 1;
         (self.quiet == 2).then(|| {
-            self.denied.retain(|&identity| snapshot.lives(identity));
+            self.denied.retain(|_, seen| snapshot.lives(seen));
             self.outcome()
         })
     }
@@ -192,8 +205,11 @@ impl Hunt {
     }
 
     /// How long it is good to rest before the next round: there is nothing to be told by, and what
-    /// was killed takes a moment to go.
+    /// was killed takes a moment to go. Where nothing was found, the second look may come at once.
     pub(super) fn rest(&self) -> Duration {
+        if self.quiet > 0 {
+            return Duration::ZERO;
+        }
         Duration::from_millis(1 << self.idle.min(6)).min(MAX_REST)
     }
 }

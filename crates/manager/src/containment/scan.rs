@@ -26,7 +26,7 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 /// The length of a UUID in its hyphenated form.
 const UUID: usize = 36;
 
-/// A process for all time: numbers are used again, but not with the same start.
+/// A process, as far as numbers tell it: they are used again, though hardly with the same start.
 pub(super) type Identity = (Pid, u64);
 
 /// A child of ours that a tree starts from.
@@ -66,6 +66,8 @@ pub(super) struct Seen {
     group: i32,
     alive: bool,
     guard: bool,
+    /// Without an environment, and so without tags.
+    bare: bool,
     pub(super) tags: Vec<Tag>,
 }
 
@@ -101,12 +103,24 @@ impl Snapshot {
         root.is_unreaped().then_some(seen)
     }
 
-    /// Whether this very process is there and no zombie.
-    pub(super) fn lives(&self, (pid, start): Identity) -> bool {
-        self.by_pid
-            .get(&pid.as_raw_pid())
-            .map(|&index| &self.seen[index])
-            .is_some_and(|seen| seen.alive && seen.start == start)
+    /// Whether this very process is there and no zombie. One that is ending has no environment any more.
+    pub(super) fn lives(&self, known: &Seen) -> bool {
+        let now = self
+            .by_pid
+            .get(&known.pid.as_raw_pid())
+            .map(|&index| &self.seen[index]);
+        now.is_some_and(|now| {
+            now.alive
+                && (now.start, now.group) == (known.start, known.group)
+                && (now.bare || now.tags == known.tags)
+        })
+    }
+
+    /// Whether a process of this number is there and no zombie.
+    #[cfg(test)]
+    pub(super) fn has(&self, pid: Pid) -> bool {
+        let index = self.by_pid.get(&pid.as_raw_pid());
+        index.is_some_and(|&index| self.seen[index].alive)
     }
 
     /// Whether the process of this number was a zombie, or about to be one.
@@ -168,12 +182,6 @@ impl Scanner {
         Ok(snapshot)
     }
 
-    /// When the process of this number was started, if it is there. Also of a zombie.
-    #[cfg(test)]
-    pub(super) fn start_of(&mut self, pid: Pid) -> io::Result<Option<u64>> {
-        Ok(self.stat(pid)?.map(|stat| stat.start))
-    }
-
     fn stat(&mut self, pid: Pid) -> io::Result<Option<Stat>> {
         Ok(self.read(pid, "stat")?.and_then(Stat::parse))
     }
@@ -204,6 +212,7 @@ impl Scanner {
             group: stat.group,
             alive: stat.alive(),
             guard,
+            bare: empty,
             tags,
         });
         for tag in snapshot.seen[index].tags.clone() {

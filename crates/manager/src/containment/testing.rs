@@ -133,8 +133,7 @@ pub(super) fn snapshot() -> Snapshot {
 
 /// Whether a process of this number is there, and no zombie.
 pub(super) fn lives(pid: Pid) -> bool {
-    let start = Scanner::default().start_of(pid).expect("readable");
-    start.is_some_and(|start| snapshot().lives((pid, start)))
+    snapshot().has(pid)
 }
 
 pub(super) fn members(tree: &Tree) -> Vec<Pid> {

@@ -55,7 +55,12 @@ pub(crate) enum Effect {
     /// Send SIGKILL to the whole tree, and hunt it until nothing is left; then [`Input::Hunted`].
     KillTree,
     /// The process is gone: hunt what it left behind. Then [`Input::Hunted`].
-    Hunt,
+    Hunt {
+        /// Whether somebody waits for it.
+        urgent: bool,
+    },
+    /// Somebody waits for the hunt that is under way.
+    Hurry,
     /// Tell everybody the new state.
     Publish(ProcessState),
     /// Tell everybody how it ended. Comes with the exit, when the output has been read, and once

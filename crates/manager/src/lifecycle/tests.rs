@@ -58,15 +58,17 @@ fn states() -> [(&'static str, Vec<Input>); 8] {
     ]
 }
 
-/// What is done, in few letters: the stop F(rame), E(nd of input), T(ERM), K(ill), H(unt), P(ublish)
-/// and the state, R(eport), D(rain), N(o removal), C(lean up).
+/// What is done, in few letters: the stop F(rame), E(nd of input), T(ERM), K(ill), H(unt) or h if nobody waits, P(ublish)
+/// and the state, Q(uickly), R(eport), D(rain), N(o removal), C(lean up).
 fn letters(effects: &[Effect]) -> String {
     let letters = effects.iter().map(|effect| match effect {
         Effect::SendStop => "F".to_owned(),
         Effect::EndInput => "E".to_owned(),
         Effect::TermTree => "T".to_owned(),
         Effect::KillTree => "K".to_owned(),
-        Effect::Hunt => "H".to_owned(),
+        Effect::Hunt { urgent: false } => "h".to_owned(),
+        Effect::Hunt { urgent: true } => "H".to_owned(),
+        Effect::Hurry => "Q".to_owned(),
         Effect::Publish(state) => format!("P:{state}"),
         Effect::Report(report) => format!("R:{:?}", report.output()),
         Effect::Drain => "D".to_owned(),
@@ -79,6 +81,7 @@ fn letters(effects: &[Effect]) -> String {
 #[test]
 fn every_state_meets_every_input() {
     let dead = "R:Draining P:exited D";
+    let gone = "R:Draining P:exited D h";
     let exit = "R:Draining P:exited D H";
     let done = "R:Complete P:finished";
     let last = "R:Complete P:finished C";
@@ -88,15 +91,15 @@ fn every_state_meets_every_input() {
     let table: [(Input, [&str; 8]); 11] = [
         (STARTED, ["P:running", "", "", "", "", "", "", ""]),
         (Input::StartFailed, ["C", "", "", "", "", "", "", ""]),
-        (STOP, ["", stop, "", "", "", "", "", ""]),
-        (KILL, ["", kill, "K", "", "", "", "", ""]),
+        (STOP, ["", stop, "", "", "Q", "Q", "", ""]),
+        (KILL, ["", kill, "K", "", "Q", "Q", "", ""]),
         (Input::Tick, ["", "", "", "", "", "", "", ""]),
-        (by_code(0), ["", exit, exit, dead, "", "", "", ""]),
+        (by_code(0), ["", gone, exit, dead, "", "", "", ""]),
         (ENDED, ["", "", "", "", "R:Complete", "", "", ""]),
         (HUNTED, ["", "", "", "", "", done, "", ""]),
         (Input::Remove, ["N", "N", "N", "N", "N", last, "C", ""]),
-        (SHUT_DOWN, ["", stop, "", "", "", "", "C", ""]),
-        (Input::Abandon, ["", kill, "K", "", "", "", "C", ""]),
+        (SHUT_DOWN, ["", stop, "", "", "Q", "Q", "C", ""]),
+        (Input::Abandon, ["", kill, "K", "", "Q", "Q", "C", ""]),
     ];
     for (input, row) in table {
         for ((state, path), expected) in states().into_iter().zip(row) {
@@ -357,7 +360,7 @@ fn outputs_that_ended_before_the_exit_are_not_waited_for() {
     let done = course(Plan::default(), &steps);
     assert_eq!(
         done[2..],
-        ["R:Draining P:exited D H", "R:Cut", "R:Cut P:finished"]
+        ["R:Draining P:exited D h", "R:Cut", "R:Cut P:finished"]
     );
 }
 
@@ -368,7 +371,7 @@ fn without_outputs_the_exit_is_the_end_of_the_output() {
         frames: false,
     };
     let done = course(Plan::default(), &[(0, started), (0, by_code(0))]);
-    assert_eq!(done[1], "R:Draining P:exited D H R:Complete");
+    assert_eq!(done[1], "R:Draining P:exited D h R:Complete");
 }
 
 #[test]
@@ -468,10 +471,11 @@ proptest! {
                         prop_assert_eq!(exits, 0, "no signal after the exit");
                         hunts += 1;
                     }
-                    Effect::Hunt => {
+                    Effect::Hunt { .. } => {
                         prop_assert_eq!(exits, 1, "what is left is hunted after the exit");
                         hunts += 1;
                     }
+                    Effect::Hurry => prop_assert_eq!(hunts, 1, "only a hunt can be hurried"),
                     Effect::Report(report) if report.output() == OutputState::Draining => exits += 1,
                     Effect::Report(_) => prop_assert_eq!((exits, finished), (1, 0)),
                     Effect::Publish(ProcessState::Finished) => finished += 1,

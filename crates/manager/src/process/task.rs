@@ -259,11 +259,8 @@ impl Task {
     }
 
     fn takes_frames(&self) -> bool {
-        let outbox = self
-            .process
-            .channels()
-            .and_then(|channels| channels.outbox.as_ref());
-        outbox.is_some_and(|outbox| outbox.framing() == Framing::Frames)
+        let outbox = self.process.outbox();
+        outbox.is_ok_and(|outbox| outbox.framing() == Framing::Frames)
     }
 
     fn reaped(&mut self, reaped: Option<Reaped>) -> Input {
@@ -287,11 +284,7 @@ impl Task {
             match effect {
                 Effect::SendStop => {
                     self.ends_with_its_group();
-                    if let Some(outbox) = self
-                        .process
-                        .channels()
-                        .and_then(|channels| channels.outbox.as_ref())
-                    {
+                    if let Ok(outbox) = self.process.outbox() {
                         outbox.control(FrameHead::Stop, b"");
                     }
                 }
@@ -306,7 +299,8 @@ impl Task {
                     self.ends_with_its_group();
                     self.hunt(true);
                 }
-                Effect::Hunt => self.hunt(self.lifecycle.is_awaited()),
+                Effect::Hunt { urgent } => self.hunt(urgent),
+                Effect::Hurry => self.context.hunter.hurry(self.tree().tag),
                 Effect::Publish(state) => self.publish(state).await,
                 Effect::Report(report) => {
                     self.process
@@ -317,11 +311,7 @@ impl Task {
                     if let Some(child) = &mut self.child {
                         child.close();
                     }
-                    if let Some(outbox) = self
-                        .process
-                        .channels()
-                        .and_then(|channels| channels.outbox.as_ref())
-                    {
+                    if let Ok(outbox) = self.process.outbox() {
                         outbox.close(Closed::Exited);
                     }
                 }

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! It is started when there is something to do and ends when it is idle. An urgent hunt is due at
-//! once; the others wait until the thread has rested four times as long as the last scan took, so
-//! that it uses a fifth of one processor at most. Whatever is there when it scans gets a round.
+//! once, and so is one that becomes urgent; the others wait until the thread has rested four times as
+//! long as the last scan took, so that it uses a fifth of one processor at most. Whatever is there when it scans gets a round.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -75,11 +75,22 @@ enum Job {
         signal: Signal,
         done: oneshot::Sender<io::Result<u32>>,
     },
+    /// From now on the hunt for this tree is urgent.
+    Hurry { tag: Tag },
 }
 
 impl Job {
     fn urgent(&self) -> bool {
-        matches!(self, Self::Signal { .. } | Self::Hunt { urgent: true, .. })
+        match self {
+            Self::Hunt { urgent, .. } => *urgent,
+            Self::Signal { .. } | Self::Hurry { .. } => true,
+        }
+    }
+
+    fn hurry(&mut self, wanted: Tag) {
+        if let Self::Hunt { hunt, urgent, .. } = self {
+            *urgent |= hunt.tag == wanted;
+        }
     }
 
     /// Gives itself back if it is to go on.
@@ -108,6 +119,7 @@ impl Job {
                 });
                 None
             }
+            Self::Hurry { .. } => None,
         }
     }
 }
@@ -156,6 +168,12 @@ impl Hunter {
         })?;
         let lost = |_| io::Error::other("the thread that sends signals panicked");
         outcome.await.map_err(lost)?
+    }
+
+    /// Makes the hunt for this tree urgent, if there is one.
+    pub(crate) fn hurry(&self, tag: Tag) {
+        // Without a thread there is no hunt.
+        let _ = self.push(Job::Hurry { tag });
     }
 
     /// Gone when the thread and all handles are.
@@ -230,7 +248,13 @@ impl Thread {
             let rest = if to_do { self.rest() } else { IDLE };
             let rest = rest.saturating_sub(self.scanned.elapsed());
             if to_do && (at_once || rest.is_zero()) {
-                self.jobs.append(&mut state.new);
+                for job in state.new.drain(..) {
+                    if let Job::Hurry { tag } = job {
+                        self.jobs.iter_mut().for_each(|job| job.hurry(tag));
+                    } else {
+                        self.jobs.push(job);
+                    }
+                }
                 return true;
             }
             if !to_do && (state.closed || rest.is_zero()) {
@@ -246,10 +270,12 @@ impl Thread {
     fn rest(&self) -> Duration {
         let slow = (4 * self.took).min(MAX_REST);
         let own = |job: &Job| match job {
-            Job::Hunt { hunt, urgent, .. } => {
-                hunt.rest().max(if *urgent { self.took } else { slow })
-            }
-            Job::Signal { .. } => Duration::ZERO,
+            Job::Hunt { hunt, urgent, .. } => match (hunt.rest(), urgent) {
+                (rest, false) => rest.max(slow),
+                (Duration::ZERO, true) => Duration::ZERO,
+                (rest, true) => rest.max(self.took),
+            },
+            Job::Signal { .. } | Job::Hurry { .. } => Duration::ZERO,
         };
         self.jobs.iter().map(own).min().unwrap_or(slow)
     }

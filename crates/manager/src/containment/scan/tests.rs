@@ -178,6 +178,7 @@ fn neither_this_process_nor_the_first_is_a_member() {
             group: pid,
             alive: true,
             guard: false,
+            bare: true,
             tags: Vec::new(),
         });
         if pid != 100_001 {
