@@ -10,6 +10,7 @@ use procession_wire::{EncodeError, FrameError, Message};
 
 use crate::id::ProcessId;
 use crate::lifecycle::ExitReport;
+use crate::logs::LogStream;
 use crate::model::ConfigurationError;
 
 const NO_MANAGER: &str =
@@ -240,10 +241,67 @@ pub enum GetLogsError {
     /// The process was spawned without logging of that stream. Holds the stream's name.
     #[error("{0} of this process is not logged: give its Cmd a Logging that has it")]
     LoggingTypeWasNotConfigured(String),
-    /// The log file could not be read.
-    #[error("cannot read the log {}: {source}", path.display())]
+    /// It is not known when these lines were written: on the [file route](crate::LogRoute::File) times are
+    /// known only of what was written while somebody followed the log.
+    #[error(
+        "the times of lines of {0} are not known: nobody was following it when they were written; ask without `since` and `until`, or log by the pipe route"
+    )]
+    TimesUnknown(LogStream),
+    /// The log could not be read.
+    #[error("cannot read the log of {stream}: {source}")]
     UnExpectedIoError {
-        /// The log file.
+        /// The log.
+        stream: LogStream,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+/// Why a log cannot be followed, or what a follower has missed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FollowLogsError {
+    /// No process has this id: it was never spawned here, or it has been removed.
+    #[error("there is no process {0}")]
+    ProcessNotFound(ProcessId),
+    /// The manager has ended.
+    #[error("{NO_MANAGER}")]
+    ManagerCommunicationError,
+    /// The process was spawned without logging of that stream. Holds the stream's name.
+    #[error("{0} of this process is not logged: give its Cmd a Logging that has it")]
+    LoggingTypeWasNotConfigured(String),
+    /// In the stream: these lines were gone before they could be read, because of the limit on the log's
+    /// size or because something happened to its file. The next item is the line after them.
+    #[error("{count} lines from line {first} on were dropped before they were read")]
+    Dropped {
+        /// The number of the first of them.
+        first: u64,
+        /// How many.
+        count: u64,
+    },
+    /// In the stream: the log could not be read. Reading is tried again when there is more.
+    #[error("cannot read the log: {0}")]
+    IoError(#[source] io::Error),
+}
+
+/// Why logs could not be moved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeepLogsError {
+    /// No process has this id: it was never spawned here, or it has been removed.
+    #[error("there is no process {0}")]
+    ProcessNotFound(ProcessId),
+    /// The manager has ended.
+    #[error("{NO_MANAGER}")]
+    ManagerCommunicationError,
+    /// The process has not ended, or its output is still being read: kill it, or wait for it, first.
+    #[error("process {0} has not finished: kill it or wait for it before moving its logs")]
+    StillRunning(ProcessId),
+    /// The directory or a file in it could not be made or written. What was there already is not replaced.
+    /// The log is where it was.
+    #[error("cannot keep a log in {}: {source}", path.display())]
+    IoError {
+        /// The directory or file.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,

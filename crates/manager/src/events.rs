@@ -23,6 +23,7 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::containment::Swept;
 use crate::id::ProcessId;
 use crate::lifecycle::ExitReport;
+use crate::logs::LogStream;
 
 /// Events that a listener may be behind.
 const RING: usize = 1024;
@@ -71,6 +72,23 @@ pub enum Event {
     },
     /// At the start of the manager something was found that a dead manager had left.
     Swept(Swept),
+    /// Lines of a log are lost, or may be: they cannot be written, as on a full disk, or something has
+    /// truncated or removed a file. The process goes on, and so does its log where that is possible.
+    LogFault {
+        /// The process.
+        id: ProcessId,
+        /// Which log.
+        stream: LogStream,
+        /// What has happened.
+        reason: String,
+    },
+    /// A log can be written again.
+    LogRecovered {
+        /// The process.
+        id: ProcessId,
+        /// Which log.
+        stream: LogStream,
+    },
     /// The guard is not there: what this manager has started would live on if its process was killed.
     GuardUnavailable {
         /// Why it could not be started, or how it ended.
@@ -115,7 +133,9 @@ impl Event {
             | Self::Stopping { id }
             | Self::Exited { id, .. }
             | Self::Finished { id, .. }
-            | Self::Removed { id, .. } => Some(*id),
+            | Self::Removed { id, .. }
+            | Self::LogFault { id, .. }
+            | Self::LogRecovered { id, .. } => Some(*id),
             Self::Swept(_) | Self::GuardUnavailable { .. } | Self::Missed(_) => None,
         }
     }
@@ -130,6 +150,15 @@ impl fmt::Display for Event {
             Self::Exited { id, report } => write!(f, "process {id} {report}"),
             Self::Finished { id, report } => write!(f, "process {id} has finished: {report}"),
             Self::Removed { id, reason } => write!(f, "process {id} was removed: {reason}"),
+            Self::LogFault { id, stream, reason } => {
+                write!(f, "the log of {stream} of process {id}: {reason}")
+            }
+            Self::LogRecovered { id, stream } => {
+                write!(
+                    f,
+                    "the log of {stream} of process {id} can be written again"
+                )
+            }
             Self::Swept(swept) => write!(f, "{swept}"),
             Self::GuardUnavailable { reason } => write!(f, "there is no guard: {reason}"),
             Self::Missed(count) => write!(f, "{count} events were missed"),

@@ -36,12 +36,19 @@ impl Drop for Instance {
 #[derive(Debug)]
 struct Shared {
     fd: AsyncFd<OwnedFd>,
-    watches: Mutex<HashMap<i32, Arc<Flag>>>,
+    watches: Mutex<HashMap<i32, Watched>>,
 }
 
-/// A watch for a file being opened for the first time; ended by dropping it.
 #[derive(Debug)]
-pub(crate) struct Opened {
+struct Watched {
+    flag: Arc<Flag>,
+    /// No harm is done if it is told without having happened.
+    may_err: bool,
+}
+
+/// A watch for something that happens to a file for the first time; ended by dropping it.
+#[derive(Debug)]
+pub(crate) struct Change {
     flag: Arc<Flag>,
     number: i32,
     shared: Weak<Shared>,
@@ -64,14 +71,33 @@ impl FileEvents {
     /// # Errors
     /// `EMFILE` where the user has `fs.inotify.max_user_instances` of them, `ENOSPC` where there are
     /// `fs.inotify.max_user_watches`.
-    pub(crate) fn opened(&self, path: &Path) -> io::Result<Opened> {
+    pub(crate) fn opened(&self, path: &Path) -> io::Result<Change> {
+        self.once(path, WatchFlags::OPEN)
+    }
+
+    /// Watches for the file being written, or closed by a writer, from now on. A file can have one watch at
+    /// a time.
+    ///
+    /// # Errors
+    /// As of [`opened`](Self::opened).
+    pub(crate) fn changed(&self, path: &Path) -> io::Result<Change> {
+        let flags = WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE | WatchFlags::ATTRIB;
+        self.once(path, flags)
+    }
+
+    fn once(&self, path: &Path, flags: WatchFlags) -> io::Result<Change> {
         let shared = self.instance()?;
         let flag = Arc::new(Flag::default());
         // Held over the call, so that an event finds its flag.
         let mut watches = lock(&shared.watches);
-        let number = inotify::add_watch(shared.fd.get_ref(), path, WatchFlags::OPEN)?;
-        watches.insert(number, Arc::clone(&flag));
-        Ok(Opened {
+        let number = inotify::add_watch(shared.fd.get_ref(), path, flags | WatchFlags::ONESHOT)?;
+        let may_err = flags != WatchFlags::OPEN;
+        let watched = Watched {
+            flag: Arc::clone(&flag),
+            may_err,
+        };
+        watches.insert(number, watched);
+        Ok(Change {
             flag,
             number,
             shared: Arc::downgrade(&shared),
@@ -122,29 +148,30 @@ impl Shared {
     fn happened(&self, number: i32, events: ReadFlags) {
         let mut watches = lock(&self.watches);
         if events.contains(ReadFlags::QUEUE_OVERFLOW) {
-            // Nobody knows what was missed; a process that has not opened its file yet is one
-            // that ends with its manager at the latest.
+            // Nobody knows what was missed: logs are looked at. A process that has not opened its file
+            // yet is one that ends with its manager at the latest.
             tracing::warn!("the kernel dropped file events: raise fs.inotify.max_queued_events");
+            watches
+                .values()
+                .filter(|one| one.may_err)
+                .for_each(|one| one.flag.set());
             return;
         }
-        if !events.contains(ReadFlags::OPEN) {
-            return;
-        }
-        if let Some(flag) = watches.remove(&number) {
-            flag.set();
-            let _ = inotify::remove_watch(self.fd.get_ref(), number);
+        // A watch fires once, and is gone by itself.
+        if let Some(watched) = watches.remove(&number) {
+            watched.flag.set();
         }
     }
 }
 
-impl Opened {
-    /// Resolves when it was opened. Cancel safe.
+impl Change {
+    /// Resolves when it has happened. Cancel safe.
     pub(crate) async fn wait(&self) {
         self.flag.wait().await;
     }
 }
 
-impl Drop for Opened {
+impl Drop for Change {
     fn drop(&mut self) {
         let Some(shared) = self.shared.upgrade() else {
             return;
@@ -153,7 +180,7 @@ impl Drop for Opened {
         // The number may be another watch's by now, once it was given back.
         if watches
             .get(&self.number)
-            .is_some_and(|flag| Arc::ptr_eq(flag, &self.flag))
+            .is_some_and(|watched| Arc::ptr_eq(&watched.flag, &self.flag))
         {
             watches.remove(&self.number);
             let _ = inotify::remove_watch(shared.fd.get_ref(), self.number);

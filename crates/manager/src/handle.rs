@@ -4,6 +4,7 @@
 //! straight to that process. A [`ProcessHandle`] holds its process and asks nobody.
 
 mod endings;
+mod logs;
 mod process;
 mod scoped;
 
@@ -16,22 +17,21 @@ pub use process::ProcessHandle;
 pub use scoped::ScopedProcessHandle;
 
 use crate::error::{
-    GetLogsError, GetProcessInfoError, KillProcessError, ManagerError, ReadMessageError,
-    RemoveProcessError, RunError, SignalProcessError, SpawnProcessError, StopProcessError,
-    WaitError, WriteMessageError,
+    FollowLogsError, GetLogsError, GetProcessInfoError, KeepLogsError, KillProcessError,
+    ManagerError, ReadMessageError, RemoveProcessError, RunError, SignalProcessError,
+    SpawnProcessError, StopProcessError, WaitError, WriteMessageError,
 };
 use crate::events::EventStream;
 use crate::id::ProcessId;
 use crate::info::ProcessInfo;
 use crate::lifecycle::ExitCause;
-use crate::logs::LogsQuery;
+use crate::logs::LogStream;
 use crate::manager::Command;
 use crate::manager::context::Context;
 use crate::messaging::hub::MessageStream;
 use crate::messaging::sink::MessageSink;
 use crate::model::{Runnable, Subscription};
 use crate::process::pool::Pool;
-use crate::process::spawn::LogName;
 use crate::process::task::{SpawnOptions, captured};
 use crate::process::{Control, Process};
 use crate::run::{Run, RunOutput};
@@ -56,7 +56,7 @@ macro_rules! from_missing {
     )*};
 }
 
-from_missing!(WriteMessageError ReadMessageError GetLogsError GetProcessInfoError WaitError KillProcessError RemoveProcessError StopProcessError SignalProcessError);
+from_missing!(WriteMessageError ReadMessageError GetLogsError FollowLogsError KeepLogsError GetProcessInfoError WaitError KillProcessError RemoveProcessError StopProcessError SignalProcessError);
 
 /// The way to a process manager: spawn processes through it, and talk to, watch and end them.
 ///
@@ -192,8 +192,8 @@ impl ProcessManagerHandle {
             }
         };
         let report = report.ok_or(RunError::ManagerCommunicationError)?;
-        let (stdout, stdout_over) = captured(process, LogName::Stdout);
-        let (stderr, stderr_over) = captured(process, LogName::Stderr);
+        let (stdout, stdout_over) = captured(process, LogStream::Stdout);
+        let (stderr, stderr_over) = captured(process, LogStream::Stderr);
         let output = RunOutput {
             program: process.program().to_owned(),
             stdout,
@@ -313,34 +313,6 @@ impl ProcessManagerHandle {
     ) -> Result<MessageStream, ReadMessageError> {
         let process = self.find::<ReadMessageError>(id).await?;
         process.subscribe_message_stream_with(subscription).await
-    }
-
-    /// Reads lines of a process's stdout log. See [`ProcessHandle::get_logs_stdout`].
-    ///
-    /// # Errors
-    ///
-    /// [`GetLogsError`].
-    pub async fn get_logs_stdout(
-        &self,
-        id: ProcessId,
-        query: LogsQuery,
-    ) -> Result<Vec<String>, GetLogsError> {
-        let process = self.find::<GetLogsError>(id).await?;
-        process.get_logs_stdout(query).await
-    }
-
-    /// Reads lines of a process's stderr log. See [`ProcessHandle::get_logs_stdout`].
-    ///
-    /// # Errors
-    ///
-    /// [`GetLogsError`].
-    pub async fn get_logs_stderr(
-        &self,
-        id: ProcessId,
-        query: LogsQuery,
-    ) -> Result<Vec<String>, GetLogsError> {
-        let process = self.find::<GetLogsError>(id).await?;
-        process.get_logs_stderr(query).await
     }
 
     /// What is known of a process. Answered at once, whatever the process does.

@@ -1,132 +1,150 @@
 //! The logs of one process: what it writes to stdout and stderr, kept in its run directory.
 //!
 //! ```text
-//!   child's stdout ─► pipe ─► capture task ─► stdout.log ─► queries
+//!  pipe route   child ─► pipe ─► capture ─► store: segments, bounded ─┐
+//!  file route   child ─► file ◄─ counted when asked for ◄─────────────┤
+//!                                                                     ▼
+//!                        queries, followers, hooks ◄─ lines ◄─ view of what is kept
 //! ```
 //!
-//! The output goes through a pipe and never waits for whoever reads the logs. A query reads the
-//! file on a thread for that, never on the runtime's, and refuses a file that something has put in its
-//! place.
+//! Nothing that reads can hold up the child: readers look at a [`view`] of what is kept, on threads of
+//! the [pool](crate::process::pool), and find lines by number and time through sparse records
+//! ([`index`]). Followers are only told that there is more ([`log`]), and read it back ([`follow`]).
+//!
+//! Memory: a log holds 100 bytes or so for each segment, and up to 256 records of 32 bytes; the others are in
+//! a file beside the segment, 16 bytes for each chunk that arrived. The file route holds 32 bytes for each
+//! 64 KiB, 1 MiB at most.
 
+mod budget;
 mod capture;
+mod file;
+mod follow;
+mod hook;
+mod index;
+mod keep;
+mod line;
+mod log;
 mod query;
+mod segments;
+mod store;
+#[cfg(test)]
+mod tests;
+mod view;
+mod watch;
 
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-pub(crate) use capture::{Capture, Memory, Target};
+pub(crate) use budget::Budget;
+pub(crate) use capture::{Capture, Memory, Stored, Target};
+pub(crate) use file::FileLog;
+pub use follow::LogFollower;
+pub use hook::LogHook;
+pub use line::{FollowFrom, LogCursor, LogLine, LogPage, LogStream};
+pub(crate) use log::{Log, Route};
 pub use query::LogsQuery;
+use query::QueryError;
+pub(crate) use store::Appender;
+pub(crate) use watch::Watch;
 
-use crate::error::GetLogsError;
-use crate::id::ProcessId;
+use crate::error::{FollowLogsError, GetLogsError, KeepLogsError};
 use crate::process::pool::Pool;
-use crate::process::spawn::LogName;
-use crate::run_dir::open_own;
 
-/// Where the logs of a process are.
+/// The logs of a process.
 #[derive(Debug, Default)]
 pub(crate) struct Logs {
-    files: Vec<(LogName, PathBuf)>,
-    memory: Vec<(LogName, Arc<Mutex<Memory>>)>,
+    logs: Vec<Arc<Log>>,
+    memory: Vec<(LogStream, Arc<Mutex<Memory>>)>,
 }
 
 impl Logs {
-    pub(crate) fn add_file(&mut self, name: LogName, path: PathBuf) {
-        self.files.push((name, path));
+    pub(crate) fn add(&mut self, log: Arc<Log>) {
+        self.logs.push(log);
     }
 
-    pub(crate) fn add_memory(&mut self, name: LogName, memory: Arc<Mutex<Memory>>) {
-        self.memory.push((name, memory));
+    pub(crate) fn add_memory(&mut self, stream: LogStream, memory: Arc<Mutex<Memory>>) {
+        self.memory.push((stream, memory));
     }
 
     /// What was taken into memory of this stream.
-    pub(crate) fn memory(&self, name: LogName) -> Option<&Arc<Mutex<Memory>>> {
-        find(&self.memory, name)
+    pub(crate) fn memory(&self, stream: LogStream) -> Option<&Arc<Mutex<Memory>>> {
+        let found = self.memory.iter().find(|(known, _)| *known == stream);
+        found.map(|(_, memory)| memory)
     }
 
-    /// Reads lines of a stream; of both streams, in the order written, where they are merged.
-    pub(crate) async fn read(
+    pub(crate) fn all(&self) -> &[Arc<Log>] {
+        &self.logs
+    }
+
+    /// The log of this stream; that of both, where they are merged.
+    fn find(&self, stream: LogStream) -> Option<&Arc<Log>> {
+        let of = |wanted| self.logs.iter().find(move |log| log.stream == wanted);
+        of(stream).or_else(|| of(LogStream::Merged))
+    }
+
+    pub(crate) async fn query(
         &self,
-        process: ProcessId,
-        name: LogName,
+        stream: LogStream,
         query: LogsQuery,
         pool: &Pool,
-    ) -> Result<Vec<String>, GetLogsError> {
-        let Some(path) = find(&self.files, name).or_else(|| find(&self.files, LogName::Merged))
-        else {
-            let stream = if name == LogName::Stdout {
-                "stdout"
-            } else {
-                "stderr"
-            };
-            return Err(GetLogsError::LoggingTypeWasNotConfigured(stream.to_owned()));
+    ) -> Result<LogPage, GetLogsError> {
+        let not_logged = || GetLogsError::LoggingTypeWasNotConfigured(stream.to_string());
+        let log = Arc::clone(self.find(stream).ok_or_else(not_logged)?);
+        let searched = {
+            let log = Arc::clone(&log);
+            pool.run(move || search(&log, &query)).await
         };
-        let path = path.clone();
-        let read = {
-            let path = path.clone();
-            pool.run(move || read_lines(&path, &query)).await
-        };
-        match read {
-            Ok(Ok(lines)) => Ok(lines),
-            // The file goes with its process.
-            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
-                Err(GetLogsError::ProcessNotFound(process))
-            }
-            Ok(Err(source)) | Err(source) => Err(GetLogsError::UnExpectedIoError { path, source }),
+        match searched {
+            Ok(Ok(page)) => Ok(page),
+            Ok(Err(QueryError::TimesUnknown)) => Err(GetLogsError::TimesUnknown(log.stream)),
+            Ok(Err(QueryError::Io(source))) | Err(source) => Err(GetLogsError::UnExpectedIoError {
+                stream: log.stream,
+                source,
+            }),
         }
+    }
+
+    pub(crate) fn follow(
+        &self,
+        stream: LogStream,
+        from: FollowFrom,
+        pool: &Pool,
+    ) -> Result<LogFollower, FollowLogsError> {
+        let not_logged = FollowLogsError::LoggingTypeWasNotConfigured(stream.to_string());
+        let log = self.find(stream).ok_or(not_logged)?;
+        Ok(log.follow(from, pool))
+    }
+
+    /// Moves all of them to files in this directory, which is made if it is not there.
+    pub(crate) async fn keep(
+        &self,
+        directory: &Path,
+        pool: &Pool,
+    ) -> Result<Vec<(LogStream, PathBuf)>, KeepLogsError> {
+        let (logs, directory) = (self.logs.clone(), directory.to_owned());
+        let failed = |(path, source)| KeepLogsError::IoError { path, source };
+        let place = directory.clone();
+        let kept = pool.run(move || keep_all(&logs, &directory)).await;
+        kept.map_err(|error| failed((place, error)))?
+            .map_err(failed)
     }
 }
 
-fn find<T>(list: &[(LogName, T)], name: LogName) -> Option<&T> {
-    list.iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, found)| found)
+fn search(log: &Log, query: &LogsQuery) -> Result<LogPage, QueryError> {
+    let view = log.look(None).map_err(QueryError::Io)?;
+    let page = query.run(&view, log.stream)?;
+    if let Some(error) = page.damage() {
+        log.fault(format!("a part of it cannot be read: {error}"));
+    }
+    Ok(page)
 }
 
-/// Lines are bytes that end with a newline; what is not UTF-8 is shown by U+FFFD. The last line
-/// counts also without its newline.
-fn read_lines(path: &Path, query: &LogsQuery) -> io::Result<Vec<String>> {
-    let mut reader = BufReader::with_capacity(64 * 1024, open_own(path)?);
-    let mut lines = Vec::new();
-    let limit = query.limit().unwrap_or(usize::MAX);
-    for _ in 0..query.offset() {
-        if reader.skip_until(b'\n')? == 0 {
-            return Ok(lines);
-        }
+fn keep_all(logs: &[Arc<Log>], directory: &Path) -> Result<keep::Kept, (PathBuf, io::Error)> {
+    std::fs::create_dir_all(directory).map_err(|error| (directory.to_owned(), error))?;
+    let mut kept = Vec::new();
+    for log in logs {
+        kept.push((log.stream, keep::keep(log, directory)?));
     }
-    let mut line = Vec::new();
-    while lines.len() < limit {
-        line.clear();
-        if reader.read_until(b'\n', &mut line)? == 0 {
-            break;
-        }
-        if line.last() == Some(&b'\n') {
-            line.pop();
-        }
-        lines.push(String::from_utf8_lossy(&line).into_owned());
-    }
-    Ok(lines)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_cut_at_newlines_alone_and_nothing_is_dropped() {
-        let root = tempfile::tempdir().expect("a directory");
-        let path = root.path().join("log");
-        std::fs::write(&path, b"one\r\n\n\xff\xfe bad\nlast").expect("written");
-        let all = ["one\r", "", "\u{fffd}\u{fffd} bad", "last"];
-        let read = |query| read_lines(&path, &query).expect("read");
-        assert_eq!(read(LogsQuery::fetch_all()), all);
-        assert_eq!(read(LogsQuery::with_offset(1)), all[1..]);
-        assert_eq!(read(LogsQuery::with_limit(2)), all[..2]);
-        assert_eq!(read(LogsQuery::with_offset_and_limit(1, 2)), all[1..3]);
-        assert!(read(LogsQuery::with_offset(9)).is_empty());
-        let link = root.path().join("link");
-        std::os::unix::fs::symlink(&path, &link).expect("linked");
-        read_lines(&link, &LogsQuery::fetch_all()).expect_err("a link");
-    }
+    Ok(kept)
 }

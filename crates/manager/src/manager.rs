@@ -30,21 +30,26 @@ pub use procession_wire::env::{
     PROCESS_DATA_DIR as PROCESS_DATA_DIR_ENV_NAME,
 };
 
-pub use self::builder::{DEFAULT_GRACE, DEFAULT_RETAINED, ProcessManagerBuilder};
+pub use self::builder::{
+    DEFAULT_GRACE, DEFAULT_RETAINED, DEFAULT_TOTAL_LOG_LIMIT, ProcessManagerBuilder,
+};
 use self::context::Context;
 use self::start_up::start_up;
 pub use crate::containment::Swept;
 pub use crate::error::{
-    GetLogsError, GetProcessInfoError, KillProcessError, ManagerError, ReadMessageError,
-    ReceiveDeserializedMessageError, ReceiveMessageError, RemoveProcessError, RunError,
-    SignalProcessError, SpawnProcessError, StopProcessError, WaitError, WriteMessageError,
+    FollowLogsError, GetLogsError, GetProcessInfoError, KeepLogsError, KillProcessError,
+    ManagerError, ReadMessageError, ReceiveDeserializedMessageError, ReceiveMessageError,
+    RemoveProcessError, RunError, SignalProcessError, SpawnProcessError, StopProcessError,
+    WaitError, WriteMessageError,
 };
 pub use crate::events::{Event, EventStream, RemovalReason};
 pub use crate::handle::{ProcessHandle, ProcessManagerHandle, ScopedProcessHandle};
 pub use crate::id::ProcessId;
 pub use crate::info::ProcessInfo;
 pub use crate::lifecycle::{ExitCause, ExitReport, OutputState, ProcessState, ResourceUsage};
-pub use crate::logs::LogsQuery;
+pub use crate::logs::{
+    FollowFrom, LogCursor, LogFollower, LogHook, LogLine, LogPage, LogStream, LogsQuery,
+};
 pub use crate::messaging::hub::MessageStream;
 pub use crate::messaging::sink::MessageSink;
 use crate::model::Runnable;

@@ -55,8 +55,8 @@ mod stdio;
 mod validate;
 
 pub use command::{
-    Cmd, ConfigurationError, Environment, Leftovers, Logging, Messaging, Output, Overflow,
-    Resource, Stdin, Subscription, Transport,
+    Cmd, ConfigurationError, DEFAULT_LOG_LIMIT, Environment, Leftovers, LogRoute, Logging,
+    Messaging, Output, Overflow, Resource, Stdin, Subscription, Transport,
 };
 pub(crate) use identity::{Identity, Limits};
 pub use runnable::Runnable;

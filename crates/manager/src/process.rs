@@ -12,6 +12,7 @@ pub(crate) mod spawn;
 mod spawn_error;
 pub(crate) mod task;
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -21,14 +22,14 @@ use tokio::time::timeout;
 
 use self::close_input::Closing;
 use self::pool::Pool;
-use self::spawn::LogName;
 use crate::error::{
-    GetLogsError, ReadMessageError, RemoveProcessError, SignalProcessError, WriteMessageError,
+    FollowLogsError, GetLogsError, KeepLogsError, ReadMessageError, RemoveProcessError,
+    SignalProcessError, WriteMessageError,
 };
 use crate::id::ProcessId;
 use crate::info::ProcessInfo;
 use crate::lifecycle::{ExitCause, ExitReport, OutputState, ProcessState};
-use crate::logs::{Logs, LogsQuery};
+use crate::logs::{FollowFrom, LogFollower, LogPage, LogStream, Logs, LogsQuery};
 use crate::messaging::hub::Hub;
 use crate::messaging::outbox::{Closed, Outbox, SendFailure};
 use crate::signal::Signal;
@@ -227,15 +228,43 @@ impl Process {
         Ok(())
     }
 
-    pub(crate) async fn logs(
+    pub(crate) async fn query_logs(
         &self,
-        name: LogName,
+        stream: LogStream,
         query: LogsQuery,
         pool: &Pool,
-    ) -> Result<Vec<String>, GetLogsError> {
+    ) -> Result<LogPage, GetLogsError> {
+        let gone = GetLogsError::ProcessNotFound(self.id);
+        let Some(channels) = self.channels() else {
+            return Err(gone);
+        };
+        let page = channels.logs.query(stream, query, pool).await?;
+        // Its files may have gone meanwhile.
+        if self.is_gone() { Err(gone) } else { Ok(page) }
+    }
+
+    pub(crate) fn follow_logs(
+        &self,
+        stream: LogStream,
+        from: FollowFrom,
+        pool: &Pool,
+    ) -> Result<LogFollower, FollowLogsError> {
         match self.channels() {
-            Some(channels) => channels.logs.read(self.id, name, query, pool).await,
-            None => Ok(Vec::new()),
+            Some(channels) => channels.logs.follow(stream, from, pool),
+            None => Err(FollowLogsError::ProcessNotFound(self.id)),
+        }
+    }
+
+    pub(crate) async fn keep_logs(
+        &self,
+        directory: &Path,
+        pool: &Pool,
+    ) -> Result<Vec<(LogStream, PathBuf)>, KeepLogsError> {
+        let report = self.report();
+        let ended = report.is_some_and(|report| report.output() != OutputState::Draining);
+        match self.channels() {
+            Some(channels) if ended => channels.logs.keep(directory, pool).await,
+            _ => Err(KeepLogsError::StillRunning(self.id)),
         }
     }
 

@@ -28,6 +28,7 @@ use rustix::process::geteuid;
 use uuid::Uuid;
 
 use crate::containment::{Group, Guard, Swept, Tag, Tree, extinguish, sweep};
+use crate::logs::LogStream;
 use lock::Lock;
 use private::private_dir;
 pub(crate) use private::{create_fifo, create_new, open_own};
@@ -43,10 +44,19 @@ pub(crate) const CGROUP: &str = ".procession-cgroup";
 pub(crate) const INPUT: &str = "input";
 pub(crate) const OUTPUT: &str = "output";
 pub(crate) const STDIN: &str = "stdin";
-pub(crate) const STDOUT_LOG: &str = "stdout.log";
-pub(crate) const STDERR_LOG: &str = "stderr.log";
-pub(crate) const MERGED_LOG: &str = "merged.log";
+const STDOUT_LOG: &str = "stdout.log";
+const STDERR_LOG: &str = "stderr.log";
+const MERGED_LOG: &str = "merged.log";
 const NAMES: [&str; 6] = [INPUT, OUTPUT, STDIN, STDOUT_LOG, STDERR_LOG, MERGED_LOG];
+/// The file of a log, or of its first segment.
+pub(crate) fn log_name(stream: LogStream) -> &'static str {
+    match stream {
+        LogStream::Stdout => STDOUT_LOG,
+        LogStream::Stderr => STDERR_LOG,
+        LogStream::Merged => MERGED_LOG,
+    }
+}
+
 /// The child never opens these.
 const OURS: [&str; 4] = [STDIN, STDOUT_LOG, STDERR_LOG, MERGED_LOG];
 

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use procession_manager::{
-    Logging, Messaging, ProcessManager, Script, ScriptingLanguage, Stdin, TryMessageStreamExt as _,
+    FollowFrom, LogStream, Logging, Messaging, ProcessManager, Script, ScriptingLanguage, Stdin,
+    TryMessageStreamExt as _,
 };
 use procession_tests::{become_nobody, fixture_main};
 use rustix::fs::Mode;
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
 
 async fn parent(directory: &Path) -> Result<(), Box<dyn Error>> {
     let manager = ProcessManager::spawn(directory)?;
-    let text = r#"read -r line < "$INPUT_PIPE"; echo "$line" > "$OUTPUT_PIPE"; exec sleep 1000"#;
+    let text = r#"echo out; echo err >&2; read -r line < "$INPUT_PIPE"; echo "$line" > "$OUTPUT_PIPE"; exec sleep 1000"#;
     let child = Script::new(ScriptingLanguage::Bash, text)
         .messaging(Messaging::named_pipes())
         .logging(Logging::stdout_and_stderr())
@@ -41,6 +42,12 @@ async fn parent(directory: &Path) -> Result<(), Box<dyn Error>> {
     let heard = futures::StreamExt::next(&mut messages).await;
     if !matches!(&heard, Some(Ok(text)) if text == "hello") {
         return Err(format!("the child cannot use its pipes: {heard:?}").into());
+    }
+    for stream in [LogStream::Stdout, LogStream::Stderr] {
+        let mut lines = child.follow_logs(stream, FollowFrom::Beginning).await?;
+        futures::StreamExt::next(&mut lines)
+            .await
+            .ok_or("no line")??;
     }
     print_modes(directory)?;
     child.kill().await?;

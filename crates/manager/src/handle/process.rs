@@ -9,19 +9,17 @@ use tokio::sync::oneshot;
 
 use super::{Missing, ProcessManagerHandle};
 use crate::error::{
-    GetLogsError, GetProcessInfoError, KillProcessError, ReadMessageError, RemoveProcessError,
+    GetProcessInfoError, KillProcessError, ReadMessageError, RemoveProcessError,
     SignalProcessError, StopProcessError, WaitError, WriteMessageError,
 };
 use crate::events::EventStream;
 use crate::id::ProcessId;
 use crate::info::ProcessInfo;
 use crate::lifecycle::{ExitCause, ExitReport};
-use crate::logs::LogsQuery;
 use crate::messaging::buffer::Limits;
 use crate::messaging::hub::MessageStream;
 use crate::messaging::sink::MessageSink;
 use crate::model::Subscription;
-use crate::process::spawn::LogName;
 use crate::process::{Control, Process};
 use crate::signal::Signal;
 
@@ -86,7 +84,7 @@ impl ProcessHandle {
     }
 
     /// The process, unless it was removed.
-    fn present<E: From<Missing>>(&self) -> Result<&Arc<Process>, E> {
+    pub(super) fn present<E: From<Missing>>(&self) -> Result<&Arc<Process>, E> {
         if self.process.is_gone() {
             return Err(self.missing().into());
         }
@@ -199,34 +197,6 @@ impl ProcessHandle {
             return Err(ReadMessageError::EmptyBuffer);
         }
         Ok(hub.subscribe(limits))
-    }
-
-    /// Reads lines of its stdout log; of the merged log, where both streams are merged.
-    ///
-    /// A line is what ends with a newline; the last one counts without. What is not UTF-8 is shown
-    /// by U+FFFD. While the process runs these are the lines so far; after
-    /// [`wait`](Self::wait) they are all of them. Logs are readable until the process is removed.
-    ///
-    /// # Errors
-    ///
-    /// [`GetLogsError`].
-    pub async fn get_logs_stdout(&self, query: LogsQuery) -> Result<Vec<String>, GetLogsError> {
-        self.logs(LogName::Stdout, query).await
-    }
-
-    /// Reads lines of its stderr log; of the merged log, where both streams are merged. Otherwise
-    /// as [`get_logs_stdout`](Self::get_logs_stdout).
-    ///
-    /// # Errors
-    ///
-    /// [`GetLogsError`].
-    pub async fn get_logs_stderr(&self, query: LogsQuery) -> Result<Vec<String>, GetLogsError> {
-        self.logs(LogName::Stderr, query).await
-    }
-
-    async fn logs(&self, name: LogName, query: LogsQuery) -> Result<Vec<String>, GetLogsError> {
-        let process = self.present::<GetLogsError>()?;
-        process.logs(name, query, self.manager.pool()).await
     }
 
     /// What is known of it. Answered at once.

@@ -121,6 +121,16 @@ impl ExitReport {
         self.status.is_some_and(|status| status.success())
     }
 
+    /// Whether it ended badly, and not because this program wanted its end.
+    pub(crate) fn has_failed(&self) -> bool {
+        let wanted = [
+            ExitCause::Stopped,
+            ExitCause::Killed,
+            ExitCause::ManagerShutDown,
+        ];
+        !self.success() && !wanted.contains(&self.cause)
+    }
+
     /// Why it ended.
     pub fn cause(&self) -> ExitCause {
         self.cause

@@ -1,4 +1,17 @@
-//! Which lines of a log are wanted.
+//! Which lines of a log are wanted, and which of a view are.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use memchr::memmem::Finder;
+
+use super::index::Time;
+use super::line::{LogCursor, LogLine, LogPage, LogStream};
+use super::view::{Step, View};
 
 /// Which lines of a log to read. Lines are counted from 0, the first that the process wrote.
 ///
@@ -10,16 +23,80 @@
 /// LogsQuery::with_offset(2); // 2 3 4
 /// LogsQuery::with_limit(2); // 0 1
 /// LogsQuery::with_offset_and_limit(2, 2); // 2 3
+/// LogsQuery::last(2); // 3 4
+/// ```
+///
+/// These can be combined with conditions. A limit, and the last so many, count the lines that meet all of
+/// them:
+///
+/// ```
+/// # use procession_manager::LogsQuery;
+/// use std::time::{Duration, SystemTime};
+///
+/// // The last ten warnings of a minute.
+/// let minute = SystemTime::now() - Duration::from_secs(60);
+/// LogsQuery::last(10).since(minute).containing("WARN");
 /// ```
 ///
 /// Asking for more than is there is no error: an answer ends where the log ends, and is empty when the
-/// offset is past it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// offset is past it. A line whose newline was not written yet is in the answer as well.
+///
+/// What a query costs is its answer: lines that are asked for by their number, from the end or by their
+/// time are found by an index. Conditions on what a line says are checked line by line, over all that the rest
+/// of the query leaves.
+#[derive(Clone, Default, PartialEq, Eq)]
 #[must_use]
 pub struct LogsQuery {
-    offset: usize,
+    offset: u64,
     limit: Option<usize>,
+    last: Option<usize>,
+    since: Option<SystemTime>,
+    until: Option<SystemTime>,
+    conditions: Vec<Condition>,
 }
+
+#[derive(Clone)]
+enum Condition {
+    Contains(Box<Finder<'static>>),
+    #[cfg(feature = "regex")]
+    Matches(regex::bytes::Regex),
+}
+
+impl Condition {
+    fn holds(&self, line: &[u8]) -> bool {
+        match self {
+            Self::Contains(finder) => finder.find(line).is_some(),
+            #[cfg(feature = "regex")]
+            Self::Matches(regex) => regex.is_match(line),
+        }
+    }
+}
+
+impl fmt::Debug for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Contains(finder) => {
+                write!(f, "contains {:?}", String::from_utf8_lossy(finder.needle()))
+            }
+            #[cfg(feature = "regex")]
+            Self::Matches(regex) => write!(f, "matches {:?}", regex.as_str()),
+        }
+    }
+}
+
+impl PartialEq for Condition {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Contains(one), Self::Contains(other)) => one.needle() == other.needle(),
+            #[cfg(feature = "regex")]
+            (Self::Matches(one), Self::Matches(other)) => one.as_str() == other.as_str(),
+            #[cfg(feature = "regex")]
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Condition {}
 
 impl LogsQuery {
     /// Every line. The answer is as large as the log.
@@ -27,52 +104,218 @@ impl LogsQuery {
         Self::default()
     }
 
-    /// Every line but the first `offset`.
+    /// Every line but the first `offset`: those with this number or a larger one.
     pub fn with_offset(offset: usize) -> Self {
         Self {
-            offset,
-            limit: None,
+            offset: offset as u64,
+            ..Self::default()
         }
     }
 
     /// The first `limit` lines.
     pub fn with_limit(limit: usize) -> Self {
-        Self::with_offset_and_limit(0, limit)
+        Self::default().limit(limit)
     }
 
-    /// The `limit` lines after the first `offset`.
+    /// The first `limit` lines after the first `offset`.
     pub fn with_offset_and_limit(offset: usize, limit: usize) -> Self {
+        Self::with_offset(offset).limit(limit)
+    }
+
+    /// The last `count` lines.
+    pub fn last(count: usize) -> Self {
         Self {
-            offset,
-            limit: Some(limit),
+            last: Some(count),
+            ..Self::default()
         }
     }
 
-    /// The number of the first line wanted.
-    pub(crate) fn offset(&self) -> usize {
-        self.offset
+    /// The lines from this place on, which an earlier [answer](LogPage::cursor) has told.
+    pub fn from_cursor(cursor: LogCursor) -> Self {
+        Self {
+            offset: cursor.line(),
+            ..Self::default()
+        }
     }
 
-    /// How many lines are wanted at most; `None` is all.
-    pub(crate) fn limit(&self) -> Option<usize> {
-        self.limit
+    /// No more than so many lines.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// No line that arrived before this time.
+    pub fn since(mut self, time: SystemTime) -> Self {
+        self.since = Some(time);
+        self
+    }
+
+    /// No line that arrived at this time, or after it.
+    pub fn until(mut self, time: SystemTime) -> Self {
+        self.until = Some(time);
+        self
+    }
+
+    /// Only lines with these bytes in them. May be said more than once: then all of them have to be there.
+    pub fn containing(mut self, bytes: impl AsRef<[u8]>) -> Self {
+        let finder = Finder::new(bytes.as_ref()).into_owned();
+        self.conditions.push(Condition::Contains(Box::new(finder)));
+        self
+    }
+
+    /// Only lines that the expression matches. It sees a line's bytes without its newline, so that `$` is
+    /// their end; in bytes that are not UTF-8 only `(?-u)` matches.
+    ///
+    /// Needs the feature `regex`.
+    #[cfg(feature = "regex")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "regex")))]
+    pub fn matching(mut self, regex: regex::bytes::Regex) -> Self {
+        self.conditions.push(Condition::Matches(regex));
+        self
+    }
+
+    /// Finds the answer. Blocking.
+    pub(super) fn run(&self, view: &View, stream: LogStream) -> Result<LogPage, QueryError> {
+        let at = |time: Option<SystemTime>| {
+            let number = time.map(|time| view.since(Time::of(time)));
+            match number.transpose()? {
+                Some(None) => Err(QueryError::TimesUnknown),
+                other => Ok(other.flatten()),
+            }
+        };
+        let from = at(self.since)?.unwrap_or(0).max(self.offset);
+        let to = at(self.until)?.unwrap_or(u64::MAX).min(view.started);
+        let limit = self.limit.unwrap_or(usize::MAX);
+        let mut page = LogPage {
+            lines: Vec::new(),
+            first_kept: view.first_kept(),
+            written: view.started,
+            dropped: 0,
+            cursor: LogCursor(from.max(to)),
+            complete: view.complete,
+            damage: None,
+        };
+        let mut search = Search {
+            query: self,
+            view,
+            stream,
+            page: &mut page,
+        };
+        let cursor = match self.last {
+            None => search.forward(from, to, limit),
+            Some(count) => {
+                search.backward(from, to, count);
+                let lines = &mut search.page.lines;
+                lines.truncate(limit);
+                to.max(from)
+            }
+        };
+        // What has more to come is to be read again.
+        let open = view.started > view.ended && !view.complete && from <= view.ended;
+        let cursor = if open { cursor.min(view.ended) } else { cursor };
+        page.cursor = LogCursor(cursor);
+        Ok(page)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+#[derive(Debug)]
+pub(super) enum QueryError {
+    TimesUnknown,
+    Io(io::Error),
+}
 
-    #[test]
-    fn each_constructor_sets_what_it_names() {
-        let table = [
-            (LogsQuery::fetch_all(), 0, None),
-            (LogsQuery::with_offset(3), 3, None),
-            (LogsQuery::with_limit(5), 0, Some(5)),
-            (LogsQuery::with_offset_and_limit(3, 5), 3, Some(5)),
-        ];
-        for (query, offset, limit) in table {
-            assert_eq!((query.offset(), query.limit()), (offset, limit));
+impl From<io::Error> for QueryError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+struct Search<'a> {
+    query: &'a LogsQuery,
+    view: &'a View,
+    stream: LogStream,
+    page: &'a mut LogPage,
+}
+
+/// Windows of so many lines are looked through from the end, where conditions have to be met.
+const WINDOW: u64 = 4096;
+
+impl Search<'_> {
+    /// Looks through the lines from `from` up to `to`, until there are `limit`. Says where it ended.
+    fn forward(&mut self, from: u64, to: u64, limit: usize) -> u64 {
+        let mut lines = self.view.lines(from);
+        let mut page = std::mem::take(&mut self.page.lines);
+        while lines.number() < to && page.len() < limit {
+            match lines.next() {
+                None => break,
+                Some(Step::Dropped { first, count }) => {
+                    self.page.dropped += (first + count).min(to) - first;
+                }
+                Some(Step::Line {
+                    number,
+                    time,
+                    bytes,
+                    ended,
+                }) => {
+                    if self.query.conditions.iter().all(|one| one.holds(bytes)) {
+                        let line = LogLine {
+                            number,
+                            time: time.and_then(Time::system),
+                            stream: self.stream,
+                            bytes: Bytes::copy_from_slice(bytes),
+                            ended,
+                        };
+                        page.push(line);
+                    }
+                }
+            }
         }
+        let end = lines.number().min(to).max(from);
+        if let Some((_, error)) = lines.damaged.take() {
+            self.page.damage = Some(Arc::new(error));
+        }
+        self.page.lines = page;
+        end
+    }
+
+    /// The last `count` of the lines from `from` up to `to`.
+    fn backward(&mut self, from: u64, to: u64, count: usize) {
+        let from = from.max(self.view.first_kept().min(to));
+        let window = if self.query.conditions.is_empty() {
+            count as u64
+        } else {
+            WINDOW
+        };
+        let mut end = to;
+        let mut found: VecDeque<LogLine> = VecDeque::new();
+        while end > from && found.len() < count {
+            let begin = end.saturating_sub(window).max(from);
+            self.forward(begin, end, usize::MAX);
+            for line in self.page.lines.drain(..).rev() {
+                if found.len() < count {
+                    found.push_front(line);
+                }
+            }
+            end = begin;
+        }
+        self.page.lines = found.into();
+    }
+}
+
+impl fmt::Debug for LogsQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("LogsQuery");
+        out.field("offset", &self.offset);
+        let numbers = [("limit", &self.limit), ("last", &self.last)];
+        for (name, number) in numbers {
+            number.map(|number| out.field(name, &number));
+        }
+        for (name, time) in [("since", &self.since), ("until", &self.until)] {
+            time.map(|time| out.field(name, &time));
+        }
+        if !self.conditions.is_empty() {
+            out.field("conditions", &self.conditions);
+        }
+        out.finish()
     }
 }

@@ -17,6 +17,7 @@ use crate::file_events::FileEvents;
 use crate::flag::Flag;
 use crate::handle::ProcessManagerHandle;
 use crate::lifecycle::DrainBounds;
+use crate::logs::{Budget, LogHook};
 use crate::process::pool::Pool;
 use crate::run_dir::ManagerDir;
 
@@ -44,10 +45,26 @@ pub struct ProcessManagerBuilder {
     retained: Option<usize>,
     without_guard: bool,
     cgroup: Option<PathBuf>,
+    total_log_limit: TotalLogLimit,
+    log_hook: Option<LogHook>,
+    failed_logs: Option<PathBuf>,
+}
+
+/// In bytes; none is no limit.
+#[derive(Debug, Clone, Copy)]
+struct TotalLogLimit(Option<u64>);
+
+impl Default for TotalLogLimit {
+    fn default() -> Self {
+        Self(Some(DEFAULT_TOTAL_LOG_LIMIT))
+    }
 }
 
 /// How long a process that is stopped has to end by itself, unless set otherwise: 5 s.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(5);
+
+/// What the logs of all processes of a manager may take unless set otherwise: 4 GiB.
+pub const DEFAULT_TOTAL_LOG_LIMIT: u64 = 4 * 1024 * 1024 * 1024;
 
 /// How many processes that have exited a manager keeps unless set otherwise: 1,024.
 pub const DEFAULT_RETAINED: usize = 1024;
@@ -87,6 +104,33 @@ impl ProcessManagerBuilder {
     /// [`Event::Removed`](crate::Event::Removed) tells it. A [`ProcessHandle`](crate::ProcessHandle) keeps the report of its process all the same.
     pub fn retain_exited(mut self, count: usize) -> Self {
         self.retained = Some(count);
+        self
+    }
+
+    /// How many bytes the logs of all processes may take together, those that have exited included;
+    /// [`DEFAULT_TOTAL_LOG_LIMIT`] unless set, and no limit where this is `None`. When there are more, the
+    /// oldest go, whichever process they are of. Logs on the [file route](crate::LogRoute::File) have no
+    /// limit and do not count.
+    pub fn total_log_limit(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.total_log_limit = TotalLogLimit(bytes.into());
+        self
+    }
+
+    /// What is called with each line of each log, such as [`LogHook::tracing`]. A
+    /// [command](crate::Cmd::log_hook) may have one of its own besides.
+    pub fn log_hook(mut self, hook: LogHook) -> Self {
+        self.log_hook = Some(hook);
+        self
+    }
+
+    /// Where the logs of processes that have failed go when they are removed:
+    /// `<directory>/<process id>/stdout.log` and so on, as by
+    /// [`keep_logs`](crate::ProcessHandle::keep_logs). Nowhere unless set.
+    ///
+    /// Failed is what did not exit with code 0 without having been stopped or killed by this program. Where
+    /// they cannot be kept, a warning tells it by `tracing`.
+    pub fn keep_failed_logs(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.failed_logs = Some(directory.into());
         self
     }
 
@@ -158,6 +202,10 @@ impl ProcessManagerBuilder {
         let context = Arc::new(Context {
             dir,
             pool: pool.clone(),
+            log_pool: Pool::new(),
+            log_budget: Budget::new(self.total_log_limit.0),
+            log_hook: self.log_hook,
+            failed_logs: self.failed_logs,
             drain: self.drain,
             grace: self.grace.unwrap_or(DEFAULT_GRACE),
             with_guard: !self.without_guard,

@@ -1,5 +1,6 @@
 //! What a manager's tasks share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use crate::file_events::FileEvents;
 use crate::flag::Flag;
 use crate::id::ProcessId;
 use crate::lifecycle::DrainBounds;
+use crate::logs::{Budget, LogHook};
 use crate::process::pool::Pool;
 use crate::run_dir::ManagerDir;
 
@@ -19,6 +21,13 @@ use crate::run_dir::ManagerDir;
 pub(crate) struct Context {
     pub(crate) dir: Arc<ManagerDir>,
     pub(crate) pool: Pool,
+    /// Writes logs: apart, so that nothing slow of others holds that up.
+    pub(crate) log_pool: Pool,
+    /// Of the logs of all its processes.
+    pub(crate) log_budget: Arc<Budget>,
+    pub(crate) log_hook: Option<LogHook>,
+    /// Where the logs of what has failed go.
+    pub(crate) failed_logs: Option<PathBuf>,
     pub(crate) drain: DrainBounds,
     pub(crate) files: Arc<FileEvents>,
     /// The grace of a stop that names none.

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub use super::environment::Environment;
 pub use super::identity::Resource;
 pub use super::leftovers::Leftovers;
-pub use super::logging::Logging;
+pub use super::logging::{DEFAULT_LOG_LIMIT, LogRoute, Logging};
 pub use super::messaging::{Messaging, Overflow, Subscription, Transport};
 pub use super::stdio::{Output, Stdin};
 pub use super::validate::ConfigurationError;
@@ -76,6 +76,10 @@ impl Cmd {
 
     pub(crate) fn identity(&self) -> &Identity {
         &self.options.identity
+    }
+
+    pub(crate) fn hook(&self) -> Option<&crate::logs::LogHook> {
+        self.options.log_hook.as_ref()
     }
 
     pub(crate) fn limits_to_set(&self) -> &Limits {

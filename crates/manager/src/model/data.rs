@@ -102,6 +102,7 @@ macro_rules! flat_twin {
                         current_dir: twin.current_dir,
                         messaging: twin.messaging,
                         logging: twin.logging,
+                        log_hook: None,
                         timeout: twin.timeout_ms,
                         leftovers: twin.leftovers,
                         stdin: twin.stdin,

@@ -5,6 +5,7 @@
 
 use super::command::{Environment, Leftovers, Logging, Messaging, Output, Stdin};
 use super::identity::{Identity, Limits};
+use crate::logs::LogHook;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub(super) struct Options {
     pub(super) current_dir: Option<PathBuf>,
     pub(super) messaging: Option<Messaging>,
     pub(super) logging: Option<Logging>,
+    pub(super) log_hook: Option<LogHook>,
     pub(super) timeout: Option<Duration>,
     pub(super) leftovers: Leftovers,
     pub(super) stdin: Stdin,
@@ -43,6 +45,9 @@ impl Options {
         }
         if let Some(logging) = &self.logging {
             out.field("logging", &format_args!("{logging}"));
+        }
+        if let Some(log_hook) = &self.log_hook {
+            out.field("log_hook", log_hook);
         }
         if let Some(timeout) = &self.timeout {
             out.field("timeout", timeout);
@@ -128,6 +133,13 @@ macro_rules! option_verbs {
         /// Turns logging on: which output streams are kept.
         pub fn logging(mut self, logging: Logging) -> Self {
             self.options.logging = Some(logging);
+            self
+        }
+
+        /// What is called with each line of its logs, besides what the
+        /// [manager](crate::ProcessManagerBuilder::log_hook) calls. It is no part of the command as data.
+        pub fn log_hook(mut self, hook: crate::logs::LogHook) -> Self {
+            self.options.log_hook = Some(hook);
             self
         }
 

@@ -136,6 +136,33 @@ pub(crate) fn watch(
     watched.map_err(tokio::io::unix::AsyncFdRegisterError::into_parts)
 }
 
+/// Whether anybody has the file open for writing; `file` must be open for reading only, and the file be
+/// this user's.
+///
+/// A read lease can be had only where nobody has (`F_SETLEASE` in fcntl(2)), and is given back at once. Who
+/// opens the file for writing just then waits for that moment, and the signal that tells us of it is one
+/// that is ignored unless somebody asked for it.
+pub(crate) fn has_writers(file: impl AsFd) -> io::Result<bool> {
+    /// From the kernel's `include/uapi/asm-generic/fcntl.h`.
+    const F_SETSIG: libc::c_int = 10;
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is open while `file` is borrowed; none of these commands takes a pointer.
+    let result = unsafe {
+        libc::fcntl(fd, F_SETSIG, libc::SIGURG);
+        libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK)
+    };
+    if result == -1 {
+        let error = io::Error::last_os_error();
+        return match error.raw_os_error() {
+            Some(libc::EAGAIN) => Ok(true),
+            _ => Err(error),
+        };
+    }
+    // SAFETY: as above.
+    unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
+    Ok(false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +202,25 @@ mod tests {
         rustix::process::pidfd_send_signal(&fd, rustix::process::Signal::KILL).expect("killed");
         let reaped = reap(fd.as_fd(), true).expect("waits").expect("has ended");
         assert_eq!(reaped.status.signal(), Some(9));
+    }
+
+    #[test]
+    fn a_file_has_writers_while_it_is_open_for_writing() {
+        let root = tempfile::tempdir().expect("a directory");
+        let path = root.path().join("file");
+        let writer = std::fs::File::create(&path).expect("made");
+        let reader = std::fs::File::open(&path).expect("there");
+        let other = writer.try_clone().expect("a copy");
+        assert!(has_writers(&reader).expect("told"));
+        drop(writer);
+        assert!(has_writers(&reader).expect("told"));
+        drop(other);
+        for _ in 0..2 {
+            assert!(!has_writers(&reader).expect("told"));
+        }
+        let again = std::fs::OpenOptions::new().append(true).open(&path);
+        assert!(has_writers(&reader).expect("told"));
+        drop(again);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::file_events::Opened;
+use crate::file_events::Change;
 use crate::flag::Flag;
 use crate::messaging::outbox::Release;
 use crate::messaging::pipe::WritePipe;
@@ -25,13 +25,13 @@ pub(crate) enum Closing {
     /// At any time: it is an ordinary pipe.
     Now,
     /// It is a FIFO: once it was opened, or the process has exited.
-    WhenOpened(Arc<Opened>),
+    WhenOpened(Arc<Change>),
     /// It is a FIFO that cannot be watched, for this reason: once the process has exited.
     AtTheExit(io::ErrorKind, String),
 }
 
 impl Closing {
-    pub(crate) fn of(opened: Option<io::Result<Opened>>) -> Self {
+    pub(crate) fn of(opened: Option<io::Result<Change>>) -> Self {
         match opened {
             None => Self::Now,
             Some(Ok(opened)) => Self::WhenOpened(Arc::new(opened)),

@@ -35,12 +35,13 @@ use crate::containment::WAIT_TO_BE_MOVED;
 use crate::error::SpawnProcessError;
 use crate::file_events::FileEvents;
 use crate::id::ProcessId;
-use crate::model::{Cmd, Leftovers, Messaging, Resource, Runnable};
+use crate::logs::LogHook;
+use crate::model::{Cmd, Leftovers, Logging, Messaging, Resource, Runnable};
 use crate::os;
 use crate::run_dir::{ManagerDir, RunDir};
 use crate::signal::Signal;
 
-pub(crate) use channels::{LogEnd, LogName, OurEnds};
+pub(crate) use channels::{LogEnd, LogEndRoute, OurEnds};
 pub(crate) use child::Child;
 use child::PidFd;
 
@@ -60,6 +61,8 @@ pub(crate) struct Launched {
     pub(crate) child: Child,
     pub(crate) program: String,
     pub(crate) messaging: Option<Messaging>,
+    pub(crate) log_limit: Option<u64>,
+    pub(crate) log_hook: Option<LogHook>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) leftovers: Leftovers,
     pub(crate) cpu_limit: Option<Duration>,
@@ -184,6 +187,8 @@ impl Launch {
             },
             program: name,
             messaging: cmd.messaging_options().cloned(),
+            log_limit: cmd.logging_options().and_then(Logging::size_limit),
+            log_hook: cmd.hook().cloned(),
             timeout: cmd.time_limit(),
             leftovers: cmd.leftovers_policy(),
             cpu_limit: limit(cmd, Resource::CpuSeconds).map(Duration::from_secs),

@@ -13,7 +13,7 @@ use procession_wire::{FrameHead, Framing};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::spawn::{Child, Launch, LogName};
+use super::spawn::{Child, Launch};
 use super::spawn_error::refused;
 use super::{Control, Process};
 use crate::containment::{Tag, Tree};
@@ -23,11 +23,15 @@ use crate::flag::Flag;
 use crate::lifecycle::{
     Effect, ExitCause, Input, Lifecycle, OutputState, Plan, ProcessState, ResourceUsage,
 };
+use crate::logs::LogStream;
 use crate::manager::context::Context;
 use crate::messaging::outbox::Closed;
 use crate::model::Runnable;
 use crate::os::Reaped;
 use crate::signal::Signal;
+
+/// How long the hooks of a process that is removed have to see the rest of its logs.
+const HOOKS: Duration = Duration::from_secs(2);
 
 /// The answer to a spawn. Dropped on its way to somebody who went away, it ends the process.
 #[derive(Debug)]
@@ -67,6 +71,7 @@ pub(crate) struct Task {
     outputs: JoinSet<OutputState>,
     /// Hunts for its tree; one at a time.
     hunts: JoinSet<u32>,
+    log_hooks: JoinSet<()>,
     exit: Arc<Flag>,
     removals: Vec<oneshot::Sender<Result<(), RemoveProcessError>>>,
     /// Why it is being removed, where nobody has asked for that.
@@ -90,6 +95,7 @@ impl Task {
             max_rss_before: 0,
             outputs: JoinSet::new(),
             hunts: JoinSet::new(),
+            log_hooks: JoinSet::new(),
             exit: Arc::default(),
             removals: Vec::new(),
             removal: None,
@@ -368,6 +374,7 @@ impl Task {
         // From here on handles see that it is gone, before anybody is told that it was removed.
         self.requests.close();
         let path = run_dir.path().to_owned();
+        self.end_logs().await;
         let removed = self.context.pool.run(move || run_dir.remove()).await;
         // Where it was removed before its hunt was over, that goes on by itself.
         self.hunts.detach_all();
@@ -390,6 +397,25 @@ impl Task {
                 }),
                 None => Ok(()),
             });
+        }
+    }
+
+    /// Lets the hooks see the rest of its logs, and keeps those of what has failed.
+    async fn end_logs(&mut self) {
+        let hooks = async { while self.log_hooks.join_next().await.is_some() {} };
+        if tokio::time::timeout(HOOKS, hooks).await.is_err() {
+            tracing::warn!(process = %self.process.id(), "a log hook is too slow: it misses the last lines");
+            self.log_hooks.abort_all();
+        }
+        let info = self.process.info();
+        let failed = info.report().is_some_and(|report| report.has_failed());
+        if let (true, Some(directory), Some(channels)) =
+            (failed, &self.context.failed_logs, self.process.channels())
+        {
+            let directory = directory.join(self.process.id().to_string());
+            if let Err(error) = channels.logs.keep(&directory, &self.context.pool).await {
+                tracing::warn!(process = %self.process.id(), %error, "the logs of a failed process were not kept");
+            }
         }
     }
 
@@ -418,7 +444,7 @@ async fn exited(child: &mut Option<Child>) -> Option<Reaped> {
 }
 
 /// Logs that only `run` reads.
-pub(crate) fn captured(process: &Process, name: LogName) -> (bytes::Bytes, bool) {
+pub(crate) fn captured(process: &Process, name: LogStream) -> (bytes::Bytes, bool) {
     let Some(memory) = process
         .channels()
         .and_then(|channels| channels.logs.memory(name))

@@ -1,7 +1,7 @@
 //! The documented shapes, there and back, and what is said of wrong ones.
 
 use crate::model::command::{
-    Cmd, Leftovers, Logging, Messaging, Output, Overflow, Resource, Stdin, Transport,
+    Cmd, Leftovers, LogRoute, Logging, Messaging, Output, Overflow, Resource, Stdin, Transport,
 };
 use crate::model::script::{Script, ScriptRunConfig, ScriptingLanguage};
 use procession_wire::Framing;
@@ -31,7 +31,11 @@ fn full_cmd() -> Cmd {
                 .message_limit(3)
                 .skip_before_hello(4),
         )
-        .logging(Logging::stdout_and_stderr())
+        .logging(
+            Logging::stdout_and_stderr()
+                .route(LogRoute::File)
+                .limit(1 << 20),
+        )
         .timeout(Duration::from_millis(1500))
         .leftovers(Leftovers::Leave)
         .stdin(Stdin::File("/dev/zero".into()))
@@ -64,7 +68,7 @@ fn full_cmd_json() -> serde_json::Value {
             "message_limit": 3,
             "skip_before_hello": 4,
         },
-        "logging": { "streams": "stdout_and_stderr" },
+        "logging": { "streams": "stdout_and_stderr", "route": "file", "limit": 1_048_576 },
         "timeout_ms": 1500,
         "leftovers": "leave",
         "stdin": { "file": "/dev/zero" },
@@ -127,9 +131,16 @@ fn every_choice_has_its_name() {
         Logging::stdout_and_stderr(),
         Logging::merged(),
     ] {
-        let json = serde_json::to_value(logging).unwrap();
-        assert_eq!(json, json!({ "streams": logging.to_string() }));
+        let json = json!({ "streams": logging.to_string() });
         assert_eq!(from_json::<Logging>(&json.to_string()), logging);
+        let unlimited = logging.unlimited();
+        let json = serde_json::to_value(unlimited).unwrap();
+        let streams = logging.to_string();
+        assert_eq!(
+            json,
+            json!({ "streams": streams, "route": "pipe", "limit": null })
+        );
+        assert_eq!(from_json::<Logging>(&json.to_string()), unlimited);
     }
     for (overflow, name) in [
         (Overflow::Block, "block"),
@@ -293,8 +304,8 @@ fn errors_name_the_mistake_and_its_line() {
             "unknown variant `both`, expected one of `stdout`",
         ),
         (
-            r#""logging": { "streams": "merged", "limit": 1 }"#,
-            "unknown field `limit`, expected `streams`",
+            r#""logging": { "streams": "merged", "size": 1 }"#,
+            "unknown field `size`, expected one of `streams`",
         ),
         (
             r#""stdin": { "file": 5 }"#,

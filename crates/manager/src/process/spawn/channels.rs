@@ -16,34 +16,27 @@ use rustix::fs::{Mode, OFlags};
 
 use super::super::spawn_error::{because, no_file, no_pipe, refused};
 use crate::error::SpawnProcessError;
-use crate::file_events::{FileEvents, Opened};
+use crate::file_events::{Change, FileEvents};
+use crate::logs::LogStream;
+use crate::model::command::{LogRoute, Logging};
 use crate::model::{Cmd, Output, Stdin, Transport};
-use crate::run_dir::{self, create_fifo, create_new};
+use crate::run_dir::{self, create_fifo, create_new, open_own};
 
-/// Which log a stream goes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum LogName {
-    Stdout,
-    Stderr,
-    Merged,
-}
-
-impl LogName {
-    fn file_name(self) -> &'static str {
-        match self {
-            Self::Stdout => run_dir::STDOUT_LOG,
-            Self::Stderr => run_dir::STDERR_LOG,
-            Self::Merged => run_dir::MERGED_LOG,
-        }
-    }
-}
-
-/// Our end of a stream that is logged, and the file it goes to; none where it goes to memory.
+/// Our end of a stream that is logged.
 #[derive(Debug)]
 pub(crate) struct LogEnd {
-    pub(crate) name: LogName,
-    pub(crate) pipe: OwnedFd,
-    pub(crate) file: Option<(PathBuf, File)>,
+    pub(crate) stream: LogStream,
+    pub(crate) route: LogEndRoute,
+}
+
+#[derive(Debug)]
+pub(crate) enum LogEndRoute {
+    /// Kept in files of this directory.
+    Pipe(OwnedFd, PathBuf),
+    /// Kept in memory.
+    Memory(OwnedFd),
+    /// The file that the child writes, open for reading.
+    File(File),
 }
 
 /// What the parent holds of a child's channels.
@@ -51,7 +44,7 @@ pub(crate) struct LogEnd {
 pub(crate) struct OurEnds {
     pub(crate) input: Option<OurEnd>,
     /// There where the input is a FIFO: tells when the child opens it, or why that is not known.
-    pub(crate) input_opened: Option<io::Result<Opened>>,
+    pub(crate) input_opened: Option<io::Result<Change>>,
     pub(crate) output: Option<OurEnd>,
     pub(crate) logs: Vec<LogEnd>,
 }
@@ -126,18 +119,18 @@ pub(super) fn open(
 
     if let Some(logging) = cmd.logging_options() {
         if logging.is_merged() {
-            let (end, ours_end) = logged(LogName::Merged, Some(run_dir), &program)?;
+            let (end, ours_end) = logged(LogStream::Merged, logging, run_dir, &program)?;
             stdout = end.try_clone().map_err(failed)?.into();
             stderr = end.into();
             ours.logs.push(ours_end);
         }
         if logging.captures_stdout() && !logging.is_merged() {
-            let (end, ours_end) = logged(LogName::Stdout, Some(run_dir), &program)?;
+            let (end, ours_end) = logged(LogStream::Stdout, logging, run_dir, &program)?;
             stdout = end.into();
             ours.logs.push(ours_end);
         }
         if logging.captures_stderr() && !logging.is_merged() {
-            let (end, ours_end) = logged(LogName::Stderr, Some(run_dir), &program)?;
+            let (end, ours_end) = logged(LogStream::Stderr, logging, run_dir, &program)?;
             stderr = end.into();
             ours.logs.push(ours_end);
         }
@@ -145,12 +138,12 @@ pub(super) fn open(
         stderr_free &= !logging.captures_stderr();
     }
     if capture && stdout_free {
-        let (end, ours_end) = logged(LogName::Stdout, None, &program)?;
+        let (end, ours_end) = captured(LogStream::Stdout, &program)?;
         stdout = end.into();
         ours.logs.push(ours_end);
     }
     if capture && stderr_free {
-        let (end, ours_end) = logged(LogName::Stderr, None, &program)?;
+        let (end, ours_end) = captured(LogStream::Stderr, &program)?;
         stderr = end.into();
         ours.logs.push(ours_end);
     }
@@ -174,23 +167,39 @@ fn fifo(program: &str, path: PathBuf) -> Result<(OurEnd, PathBuf), SpawnProcessE
     Ok((OurEnd { fd, fifo: true }, path))
 }
 
+/// The child's end of a log, and ours.
 fn logged(
-    name: LogName,
-    run_dir: Option<&Path>,
+    stream: LogStream,
+    logging: Logging,
+    run_dir: &Path,
     program: &str,
-) -> Result<(io::PipeWriter, LogEnd), SpawnProcessError> {
+) -> Result<(OwnedFd, LogEnd), SpawnProcessError> {
+    if logging.log_route() == LogRoute::Pipe {
+        let (theirs, ours) = pipe(program)?;
+        let route = LogEndRoute::Pipe(ours, run_dir.to_owned());
+        return Ok((theirs, LogEnd { stream, route }));
+    }
+    let path = run_dir.join(run_dir::log_name(stream));
+    let failed = |error| no_file(program, path.clone(), error);
+    let theirs = create_new(&path).map_err(failed)?;
+    // Of both streams, and of all that the child starts, each write goes to the end.
+    rustix::fs::fcntl_setfl(&theirs, OFlags::APPEND).map_err(|error| failed(error.into()))?;
+    let ours = open_own(&path).map_err(failed)?;
+    let route = LogEndRoute::File(ours);
+    Ok((theirs.into(), LogEnd { stream, route }))
+}
+
+/// The child's end of what is taken into memory, and ours.
+fn captured(stream: LogStream, program: &str) -> Result<(OwnedFd, LogEnd), SpawnProcessError> {
+    let (theirs, ours) = pipe(program)?;
+    let route = LogEndRoute::Memory(ours);
+    Ok((theirs, LogEnd { stream, route }))
+}
+
+fn pipe(program: &str) -> Result<(OwnedFd, OwnedFd), SpawnProcessError> {
     let (reader, writer) = io::pipe().map_err(|error| refused(program, error))?;
-    let end = our_end(reader.into()).map_err(|error| refused(program, error))?;
-    let file = match run_dir {
-        Some(run_dir) => {
-            let path = run_dir.join(name.file_name());
-            let file = create_new(&path).map_err(|error| no_file(program, path.clone(), error))?;
-            Some((path, file))
-        }
-        None => None,
-    };
-    let pipe = end.fd;
-    Ok((writer, LogEnd { name, pipe, file }))
+    let ours = our_end(reader.into()).map_err(|error| refused(program, error))?;
+    Ok((writer.into(), ours.fd))
 }
 
 fn stdin(cmd: &Cmd, run_dir: &Path, program: &str) -> Result<Stdio, SpawnProcessError> {

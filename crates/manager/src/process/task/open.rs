@@ -7,9 +7,12 @@ use tokio::runtime::Handle;
 
 use super::super::Channels;
 use super::super::close_input::Closing;
-use super::super::spawn::{Launched, LogEnd};
+use super::super::spawn::{Launched, LogEnd, LogEndRoute};
 use super::{SpawnOptions, Task};
-use crate::logs::{Capture, Logs, Memory, Target};
+use crate::logs::{
+    Appender, Budget, Capture, FileLog, FollowFrom, Log, LogHook, Logs, Memory, Route, Stored,
+    Target, Watch,
+};
 use crate::messaging::buffer::Limits;
 use crate::messaging::hub::Hub;
 use crate::messaging::outbox::{Outbox, OutboxLimits};
@@ -56,9 +59,12 @@ impl Task {
                 channels.hub = Some(hub);
             }
         }
+        let budget = Budget::new(launched.log_limit);
         for end in launched.ends.logs {
-            self.capture(end, options, &mut channels.logs)?;
+            self.capture(end, options, &budget, &mut channels.logs)?;
         }
+        let hooks = [launched.log_hook, self.context.log_hook.clone()];
+        self.start_hooks(&channels.logs, hooks);
         self.process.open(channels);
         self.max_rss_before = launched.max_rss_before;
         self.child = Some(child);
@@ -73,23 +79,61 @@ impl Task {
         &mut self,
         end: LogEnd,
         options: SpawnOptions,
+        budget: &Arc<Budget>,
         logs: &mut Logs,
     ) -> std::io::Result<()> {
-        let source = self.source(ReadPipe::new(end.pipe, false)?);
-        let target = if let Some((path, file)) = end.file {
-            logs.add_file(end.name, path);
-            Target::File(file)
-        } else {
-            let memory = Arc::new(Mutex::new(Memory::default()));
-            logs.add_memory(end.name, Arc::clone(&memory));
-            Target::Memory {
-                memory,
-                limit: options.capture.unwrap_or(0),
-                control: self.process.control.downgrade(),
+        let log = |route| Log::new(self.process.id(), end.stream, route, &self.context);
+        let (pipe, target) = match end.route {
+            LogEndRoute::Pipe(pipe, dir) => {
+                let total = Arc::clone(&self.context.log_budget);
+                let (appender, store) = Appender::new(&dir, end.stream, Arc::clone(budget), total);
+                let log = log(Route::Pipe(store));
+                logs.add(Arc::clone(&log));
+                let stored = Stored {
+                    log,
+                    appender: Arc::new(Mutex::new(appender)),
+                    pool: self.context.log_pool.clone(),
+                };
+                (pipe, Target::Store(stored))
+            }
+            LogEndRoute::Memory(pipe) => {
+                let memory = Arc::new(Mutex::new(Memory::default()));
+                logs.add_memory(end.stream, Arc::clone(&memory));
+                let target = Target::Memory {
+                    memory,
+                    limit: options.capture.unwrap_or(0),
+                    control: self.process.control.downgrade(),
+                };
+                (pipe, target)
+            }
+            LogEndRoute::File(file) => {
+                let file = Arc::new(FileLog::new(file));
+                let log = log(Route::File(Arc::clone(&file)));
+                logs.add(Arc::clone(&log));
+                let watch = Watch {
+                    log,
+                    file,
+                    exit: Arc::clone(&self.exit),
+                    events: Arc::clone(&self.context.files),
+                    bounds: self.context.drain,
+                };
+                self.outputs.spawn(watch.run());
+                return Ok(());
             }
         };
+        let source = self.source(ReadPipe::new(pipe, false)?);
         self.outputs.spawn(Capture { source, target }.run());
         Ok(())
+    }
+
+    fn start_hooks(&mut self, logs: &Logs, hooks: [Option<LogHook>; 2]) {
+        for hook in hooks.into_iter().flatten() {
+            for log in logs.all() {
+                let follower = log.follow(FollowFrom::Beginning, &self.context.pool);
+                self.log_hooks
+                    .spawn(hook.clone().run(self.process.id(), follower));
+            }
+        }
     }
 }
 

@@ -1,0 +1,189 @@
+//! Following a log: a stream of its lines, read back from where they are kept.
+//!
+//! ```text
+//!          ┌──────────── lines ◄───────────┐
+//!  look ──►│ a batch: up to 1,024 lines or 256 KiB, on a thread of the pool
+//!          └─ none ─► wait to be told ─────┘      none, and complete ─► end
+//! ```
+//!
+//! A follower holds no more than a batch, so a slow one costs nothing and holds up nobody. What was
+//! dropped before it came to it, it is told.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures_core::Stream;
+
+use super::index::Time;
+use super::line::{FollowFrom, LogCursor, LogLine};
+use super::log::{Log, Membership};
+use super::view::Step;
+use crate::error::FollowLogsError;
+use crate::process::pool::Pool;
+
+const BATCH_LINES: usize = 1024;
+const BATCH_BYTES: usize = 256 * 1024;
+
+type Item = Result<LogLine, FollowLogsError>;
+type Reading = Pin<Box<dyn Future<Output = (Vec<Item>, Follow)> + Send>>;
+
+/// The lines of a log as they appear: a [`Stream`] of [`LogLine`]s.
+///
+/// A line comes when it has ended, or the log has. The stream ends when the log is complete: all that
+/// could write it has gone, or its process has exited and the manager has stopped reading. Lines that were
+/// dropped, for the limit on the log's size, before this follower came to them, are told by
+/// [`FollowLogsError::Dropped`], and it goes on after them; so it does after an error. Taking an item is
+/// cancel safe.
+///
+/// It does not keep the process: when that is removed, the rest of its lines are gone.
+#[must_use = "streams do nothing unless polled"]
+pub struct LogFollower {
+    ready: VecDeque<Item>,
+    reading: Option<Reading>,
+    cursor: LogCursor,
+}
+
+impl LogFollower {
+    pub(super) fn new(log: &Arc<Log>, from: FollowFrom, pool: Pool) -> Self {
+        let next = match from {
+            FollowFrom::Beginning => Some(0),
+            FollowFrom::End => None,
+            FollowFrom::Line(number) => Some(number),
+            FollowFrom::Cursor(cursor) => Some(cursor.line()),
+        };
+        let follow = Follow {
+            member: log.join(),
+            pool,
+            next,
+        };
+        Self {
+            ready: VecDeque::new(),
+            reading: Some(Box::pin(follow.read())),
+            cursor: LogCursor(next.unwrap_or(0)),
+        }
+    }
+
+    /// After the last line that was taken.
+    pub fn cursor(&self) -> LogCursor {
+        self.cursor
+    }
+}
+
+impl Stream for LogFollower {
+    type Item = Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                match &item {
+                    Ok(line) => self.cursor = LogCursor(line.number + 1),
+                    Err(FollowLogsError::Dropped { first, count }) => {
+                        self.cursor = LogCursor(first + count);
+                    }
+                    Err(_) => {}
+                }
+                return Poll::Ready(Some(item));
+            }
+            let Some(reading) = &mut self.reading else {
+                return Poll::Ready(None);
+            };
+            let (items, follow) = std::task::ready!(reading.as_mut().poll(cx));
+            self.reading = (!items.is_empty()).then(|| Box::pin(follow.read()) as Reading);
+            self.ready.extend(items);
+        }
+    }
+}
+
+impl fmt::Debug for LogFollower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogFollower")
+            .field("cursor", &self.cursor)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Follow {
+    member: Membership,
+    pool: Pool,
+    /// The line that comes next; the one that is being written, where that is not known yet.
+    next: Option<u64>,
+}
+
+impl Follow {
+    /// The next lines, once there are any; none at the end.
+    async fn read(mut self) -> (Vec<Item>, Self) {
+        loop {
+            // Seen before the look: what comes in between wakes it again.
+            let complete = self.member.progress.borrow_and_update().complete;
+            let (log, next) = (Arc::clone(&self.member.log), self.next);
+            let now = Time::of(SystemTime::now());
+            let batch = self.pool.run(move || batch(&log, next, complete, now));
+            let items = match batch.await {
+                Ok(Ok((next, items))) => {
+                    self.next = Some(next);
+                    items
+                }
+                Ok(Err(error)) | Err(error) => {
+                    let failed = FollowLogsError::IoError(error);
+                    // What fails once may fail at once again: not before there is something new.
+                    if complete {
+                        return (Vec::new(), self);
+                    }
+                    let _ = self.member.progress.changed().await;
+                    return (vec![Err(failed)], self);
+                }
+            };
+            if !items.is_empty() || complete {
+                return (items, self);
+            }
+            if self.member.progress.changed().await.is_err() {
+                return (Vec::new(), self);
+            }
+        }
+    }
+}
+
+/// What there is from this line on, up to a batch; and the number of the line after it.
+fn batch(log: &Log, next: Option<u64>, complete: bool, now: Time) -> io::Result<(u64, Vec<Item>)> {
+    let view = log.look(Some(now))?;
+    let from = next.unwrap_or(view.ended);
+    let mut lines = view.lines(from);
+    let mut items: Vec<Item> = Vec::new();
+    let (mut bytes_left, mut end) = (BATCH_BYTES, from);
+    while items.len() < BATCH_LINES && bytes_left > 0 {
+        match lines.next() {
+            None => break,
+            Some(Step::Dropped { first, count }) => {
+                items.push(Err(FollowLogsError::Dropped { first, count }));
+                end = first + count;
+            }
+            Some(Step::Line { ended: false, .. }) if !complete => break,
+            Some(Step::Line {
+                number,
+                time,
+                bytes,
+                ended,
+            }) => {
+                bytes_left = bytes_left.saturating_sub(bytes.len() + 1);
+                items.push(Ok(LogLine {
+                    number,
+                    time: time.and_then(Time::system),
+                    stream: log.stream,
+                    bytes: Bytes::copy_from_slice(bytes),
+                    ended,
+                }));
+                end = number + 1;
+            }
+        }
+    }
+    if let Some((_, error)) = lines.damaged.take() {
+        log.fault(format!("a part of it cannot be read: {error}"));
+    }
+    Ok((end, items))
+}

@@ -1,0 +1,248 @@
+//! Line numbers, places and times: counting what passes, and finding it again.
+//!
+//! A [`Counter`] sees each chunk once and tells which lines start in it. From that come [`Record`]s:
+//! "from this line on, which starts here, lines arrived at this time". They are sparse (one a chunk at
+//! most), in the order of their lines, and so of their places and times, and are searched by halving.
+
+use std::io;
+use std::time::{Duration, SystemTime};
+
+/// Microseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Time(pub(super) u64);
+
+impl Time {
+    pub(super) fn of(time: SystemTime) -> Self {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH);
+        let micros = since.unwrap_or_default().as_micros();
+        Self(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn system(self) -> Option<SystemTime> {
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(self.0))
+    }
+}
+
+/// From this line on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Record {
+    /// Its number, from the first line that starts in its part.
+    pub(super) line: u64,
+    /// Where it starts, from the start of its part.
+    pub(super) offset: u64,
+    /// When it began to arrive.
+    pub(super) time: Option<Time>,
+}
+
+/// The length of a record in a file: two numbers of 32 bits and one of 64, little-endian.
+pub(super) const RECORD: usize = 16;
+
+impl Record {
+    /// None where it does not fit: parts of that size have no records in files.
+    pub(super) fn to_bytes(self) -> Option<[u8; RECORD]> {
+        let mut bytes = [0; RECORD];
+        bytes[..4].copy_from_slice(&u32::try_from(self.line).ok()?.to_le_bytes());
+        bytes[4..8].copy_from_slice(&u32::try_from(self.offset).ok()?.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.time.map_or(u64::MAX, |time| time.0).to_le_bytes());
+        Some(bytes)
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a field is the bits that are left"
+    )]
+    pub(super) fn from_bytes(bytes: &[u8; RECORD]) -> Self {
+        let whole = u128::from_le_bytes(*bytes);
+        let low = |bits: u128| u64::from(bits as u32);
+        let time = (whole >> 64) as u64;
+        Self {
+            line: low(whole),
+            offset: low(whole >> 32),
+            time: (time != u64::MAX).then_some(Time(time)),
+        }
+    }
+}
+
+/// Where records are.
+pub(super) trait Records {
+    fn count(&self) -> u64;
+    fn get(&self, index: u64) -> io::Result<Record>;
+}
+
+impl Records for [Record] {
+    fn count(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn get(&self, index: u64) -> io::Result<Record> {
+        let index = usize::try_from(index).ok();
+        let record = index.and_then(|index| self.as_ref().get(index));
+        record
+            .copied()
+            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// How many records at the beginning are as wanted; those that are come first.
+pub(super) fn partition(
+    records: &(impl Records + ?Sized),
+    wanted: impl Fn(&Record) -> bool,
+) -> io::Result<u64> {
+    let (mut low, mut high) = (0, records.count());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if wanted(&records.get(middle)?) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
+/// What lines start in a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Counted {
+    /// The number of the first, whether or not there is one.
+    pub(super) first: u64,
+    /// Where that starts in the chunk.
+    pub(super) at: u64,
+    /// How many start in it.
+    pub(super) lines: u64,
+}
+
+/// Counts lines as their bytes pass. A line starts with its first byte, and ends with a newline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Counter {
+    position: u64,
+    started: u64,
+    /// The last line has not ended.
+    open: bool,
+}
+
+impl Counter {
+    pub(super) fn count(&mut self, chunk: &[u8]) -> Counted {
+        let first = self.started;
+        let length = chunk.len() as u64;
+        let Some(&last) = chunk.last() else {
+            return Counted {
+                first,
+                at: 0,
+                lines: 0,
+            };
+        };
+        let newlines = memchr::memchr_iter(b'\n', chunk).count() as u64;
+        let ends = last == b'\n';
+        let lines = newlines + u64::from(!self.open) - u64::from(ends);
+        let at = if self.open {
+            memchr::memchr(b'\n', chunk).map_or(length, |index| index as u64 + 1)
+        } else {
+            0
+        };
+        self.position += length;
+        self.started += lines;
+        self.open = !ends;
+        Counted { first, at, lines }
+    }
+
+    /// What is open will have no more bytes: it has ended as it is.
+    pub(super) fn end_line(&mut self) {
+        self.open = false;
+    }
+
+    /// How many bytes have passed.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// How many lines have started.
+    pub(super) fn started(&self) -> u64 {
+        self.started
+    }
+
+    /// How many lines have ended.
+    pub(super) fn ended(&self) -> u64 {
+        self.started - u64::from(self.open)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn lines_start_with_their_first_byte_and_end_with_a_newline() {
+        let mut counter = Counter::default();
+        // The chunk; then the first line that starts in it, where, how many, and how many have ended.
+        let table: [(&[u8], u64, u64, u64, u64); 7] = [
+            (b"a", 0, 0, 1, 0),
+            (b"bc", 1, 2, 0, 0),
+            (b"\n", 1, 1, 0, 1),
+            (b"\n\nd", 1, 0, 3, 3),
+            (b"\ne\nf\n", 4, 1, 2, 6),
+            (b"", 6, 0, 0, 6),
+            (b"g\n", 6, 0, 1, 7),
+        ];
+        for (chunk, first, at, lines, ended) in table {
+            let counted = counter.count(chunk);
+            assert_eq!(counted, Counted { first, at, lines }, "{chunk:?}");
+            assert_eq!(counter.ended(), ended, "{chunk:?}");
+        }
+        assert_eq!((counter.position(), counter.started()), (14, 7));
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        for time in [None, Some(Time(0)), Some(Time(1_700_000_000_000_000))] {
+            let record = Record {
+                line: 7,
+                offset: u64::from(u32::MAX),
+                time,
+            };
+            let bytes = record.to_bytes().expect("fits");
+            assert_eq!(Record::from_bytes(&bytes), record);
+        }
+        let large = Record {
+            line: 0,
+            offset: 1 << 32,
+            time: None,
+        };
+        assert_eq!(large.to_bytes(), None);
+    }
+
+    proptest! {
+        /// However a text is cut, its lines are counted the same, and start where they start.
+        #[test]
+        fn cuts_change_nothing(text in "[a\n]{0,40}", cuts in prop::collection::vec(0usize..41, 0..5)) {
+            let text = text.as_bytes();
+            let starts: Vec<u64> = (0..text.len())
+                .filter(|&at| at == 0 || text[at - 1] == b'\n')
+                .map(|at| at as u64)
+                .collect();
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let mut counter = Counter::default();
+            for pair in cuts.windows(2) {
+                let base = counter.position();
+                let counted = counter.count(&text[pair[0]..pair[1]]);
+                if counted.lines > 0 {
+                    let first = usize::try_from(counted.first).expect("small");
+                    prop_assert_eq!(starts[first], base + counted.at);
+                }
+            }
+            prop_assert_eq!(counter.started(), starts.len() as u64);
+        }
+
+        #[test]
+        fn halving_finds_the_place(lines in prop::collection::btree_set(0u64..100, 0..20), wanted in 0u64..100) {
+            let records: Vec<Record> = lines
+                .iter()
+                .map(|&line| Record { line, offset: line, time: None })
+                .collect();
+            let expected = records.iter().filter(|record| record.line <= wanted).count() as u64;
+            prop_assert_eq!(partition(&records[..], |record| record.line <= wanted).expect("in memory"), expected);
+        }
+    }
+}

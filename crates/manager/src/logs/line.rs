@@ -1,0 +1,231 @@
+//! What an answer about logs is made of.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+/// Which log of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LogStream {
+    /// What it wrote to standard output.
+    Stdout,
+    /// What it wrote to standard error.
+    Stderr,
+    /// Both, in the order written, where they are kept in one log: see
+    /// [`Logging::merged`](crate::model::command::Logging::merged).
+    Merged,
+}
+
+impl LogStream {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Merged => "merged",
+        }
+    }
+}
+
+/// `stdout`, `stderr` or `merged`.
+impl fmt::Display for LogStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One line of a log: bytes, whatever they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    pub(super) number: u64,
+    pub(super) time: Option<SystemTime>,
+    pub(super) stream: LogStream,
+    pub(super) bytes: Bytes,
+    pub(super) ended: bool,
+}
+
+impl LogLine {
+    /// Its number: 0 is the first line that the process wrote. It never changes, and no other line of
+    /// this log ever has it.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// When its first byte arrived here, to a millisecond; never before the line before it, also where
+    /// the system's clock was set back. None where that was not observed: see
+    /// [`LogRoute::File`](crate::LogRoute::File).
+    pub fn time(&self) -> Option<SystemTime> {
+        self.time
+    }
+
+    /// The log it is of; [`LogStream::Merged`] for one of both streams.
+    pub fn stream(&self) -> LogStream {
+        self.stream
+    }
+
+    /// What was written, without the newline at its end. A carriage return before it is still there.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The line as text: what is not UTF-8 is shown as U+FFFD, and a carriage return at its end is left
+    /// out.
+    pub fn text(&self) -> Cow<'_, str> {
+        let bytes = self.bytes.strip_suffix(b"\r").unwrap_or(&self.bytes);
+        String::from_utf8_lossy(bytes)
+    }
+
+    /// Whether its newline was written. The last line of a log may have none, and while the process
+    /// writes it has more to come.
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+}
+
+/// The line's [text](Self::text).
+impl fmt::Display for LogLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text())
+    }
+}
+
+/// A place in a log: before a line that was or will be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(transparent)
+)]
+pub struct LogCursor(pub(super) u64);
+
+impl LogCursor {
+    /// Before the line of this number.
+    pub const fn before_line(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number of the line after it.
+    pub const fn line(self) -> u64 {
+        self.0
+    }
+}
+
+/// The number of the line after it.
+impl fmt::Display for LogCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The answer to a [`LogsQuery`](crate::LogsQuery).
+#[derive(Debug, Clone)]
+pub struct LogPage {
+    pub(super) lines: Vec<LogLine>,
+    pub(super) first_kept: u64,
+    pub(super) written: u64,
+    pub(super) dropped: u64,
+    pub(super) cursor: LogCursor,
+    pub(super) complete: bool,
+    pub(super) damage: Option<Arc<io::Error>>,
+}
+
+impl LogPage {
+    /// The lines, in their order.
+    pub fn lines(&self) -> &[LogLine] {
+        &self.lines
+    }
+
+    /// The lines, in their order.
+    pub fn into_lines(self) -> Vec<LogLine> {
+        self.lines
+    }
+
+    /// The number of the first line that is still kept whole; the number of the next line where none is.
+    pub fn first_kept(&self) -> u64 {
+        self.first_kept
+    }
+
+    /// How many lines the process had written, those that were dropped and one without its newline
+    /// among them.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// How many of the lines that were looked through are no longer there: they were dropped for the
+    /// limit, or lost.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Where to [go on](crate::LogsQuery::from_cursor): after the last line that was looked at, and
+    /// before one that had not ended.
+    pub fn cursor(&self) -> LogCursor {
+        self.cursor
+    }
+
+    /// Why a part of what was looked through cannot be read: something has truncated, removed or replaced a
+    /// file of the log. The lines that were in it count as [dropped](Self::dropped).
+    pub fn damage(&self) -> Option<&io::Error> {
+        self.damage.as_deref()
+    }
+
+    /// Whether the log will have no more lines than it had.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+}
+
+impl IntoIterator for LogPage {
+    type Item = LogLine;
+    type IntoIter = std::vec::IntoIter<LogLine>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.lines.into_iter()
+    }
+}
+
+/// Where a follower begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum FollowFrom {
+    /// The first line that the process wrote.
+    #[default]
+    Beginning,
+    /// The line that is being written, or the next.
+    End,
+    /// The line of this number.
+    Line(u64),
+    /// Where an answer or another follower left off.
+    Cursor(LogCursor),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_line_shows_what_is_not_text() {
+        let table: [(&[u8], &str); 5] = [
+            (b"", ""),
+            (b"plain", "plain"),
+            (b"dos\r", "dos"),
+            (b"a\rb\r\r", "a\rb\r"),
+            (b"\xff nul \0", "\u{fffd} nul \0"),
+        ];
+        for (bytes, text) in table {
+            let line = LogLine {
+                number: 0,
+                time: None,
+                stream: LogStream::Stdout,
+                bytes: Bytes::from_static(bytes),
+                ended: true,
+            };
+            assert_eq!(line.text(), text);
+            assert_eq!(line.to_string(), text);
+            assert_eq!(line.bytes(), bytes);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The segments of one log: a table, changed by what is written and dropped. Files are others' work.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::index::{Counted, Counter, RECORD, Record, Time};
+use super::view::{Content, Index, Part, View};
+
+/// A file of a log, and the file of its records.
+#[derive(Debug)]
+pub(super) struct Segment {
+    /// No other segment of the manager has it; older ones have smaller ones.
+    pub(super) number: u64,
+    pub(super) start: u64,
+    pub(super) len: u64,
+    pub(super) first: u64,
+    pub(super) lines: u64,
+    at: u64,
+    time: Option<Time>,
+    pub(super) content: Content,
+    pub(super) index: Arc<PathBuf>,
+    /// Records in the file, and those that are not there yet.
+    pub(super) written: u64,
+    pub(super) waiting: Vec<Record>,
+}
+
+impl Segment {
+    /// An empty one, at this position, before the line of this number.
+    pub(super) fn new(
+        number: u64,
+        content: PathBuf,
+        index: PathBuf,
+        start: u64,
+        first: u64,
+    ) -> Self {
+        Self {
+            number,
+            start,
+            len: 0,
+            first,
+            lines: 0,
+            at: 0,
+            time: None,
+            content: Content::Named(Arc::new(content), 0),
+            index: Arc::new(index),
+            written: 0,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// What it takes of the disk.
+    pub(super) fn size(&self) -> u64 {
+        self.len + (self.written + self.waiting.len() as u64) * RECORD as u64
+    }
+
+    fn add(&mut self, length: u64, counted: Counted, record: Option<Record>) {
+        if self.lines == 0 {
+            self.first = counted.first;
+            self.at = self.len + counted.at;
+            self.time = record.and_then(|record| record.time);
+        }
+        self.len += length;
+        self.lines += counted.lines;
+        self.waiting.extend(record);
+    }
+
+    fn part(&self) -> Part {
+        Part {
+            start: self.start,
+            len: self.len,
+            first: self.first,
+            lines: self.lines,
+            at: self.at,
+            time: self.time,
+            content: self.content.clone(),
+            index: Index::Named {
+                path: Arc::clone(&self.index),
+                written: self.written,
+                waiting: self.waiting.clone(),
+            },
+        }
+    }
+}
+
+/// What is kept of a log, and what has passed.
+#[derive(Debug, Default)]
+pub(super) struct Segments {
+    list: VecDeque<Segment>,
+    counted: Counter,
+    pub(super) complete: bool,
+}
+
+impl Segments {
+    pub(super) fn begin(&mut self, segment: Segment) {
+        self.list.push_back(segment);
+    }
+
+    pub(super) fn get(&mut self, number: u64) -> Option<&mut Segment> {
+        let index = self
+            .list
+            .binary_search_by_key(&number, |segment| segment.number);
+        self.list.get_mut(index.ok()?)
+    }
+
+    /// A chunk has passed, and is in this segment; in none where it could not be written, or was dropped
+    /// meanwhile.
+    pub(super) fn passed(
+        &mut self,
+        segment: Option<u64>,
+        length: u64,
+        counted: Counted,
+        record: Option<Record>,
+        counter: Counter,
+    ) {
+        self.counted = counter;
+        if let Some(segment) = segment.and_then(|number| self.get(number)) {
+            segment.add(length, counted, record);
+        }
+    }
+
+    pub(super) fn drop_one(&mut self, number: u64) -> Option<Segment> {
+        let index = self
+            .list
+            .binary_search_by_key(&number, |segment| segment.number);
+        self.list.remove(index.ok()?)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Segment> {
+        self.list.iter_mut()
+    }
+
+    pub(super) fn view(&self) -> View {
+        View {
+            parts: self.list.iter().map(Segment::part).collect(),
+            started: self.counted.started(),
+            ended: self.counted.ended(),
+            end: self.counted.position(),
+            complete: self.complete,
+        }
+    }
+}
