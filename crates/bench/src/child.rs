@@ -18,7 +18,7 @@ mod pipe;
 mod plain;
 mod sdk;
 
-use std::{process::ExitCode, thread, time::Duration};
+use std::{io::Write, os::fd::AsFd, path::PathBuf, process::ExitCode, thread, time::Duration};
 
 use crate::Failure;
 
@@ -106,6 +106,31 @@ impl Order {
     }
 }
 
+/// The length of a line that is printed, newline included.
+pub(crate) const LINE: usize = 100;
+const PRINT: &str = "print";
+
+/// A program that prints so many bytes in such lines, and its arguments.
+pub(crate) fn printing(bytes: usize) -> std::io::Result<(PathBuf, [String; 3])> {
+    let arguments = [ARGUMENT.to_owned(), PRINT.to_owned(), bytes.to_string()];
+    Ok((std::env::current_exe()?, arguments))
+}
+
+/// 64 KiB at a time, as fast as they are taken.
+fn print(bytes: usize) -> Result<(), Failure> {
+    let mut line = [b'.'; LINE];
+    line[LINE - 1] = b'\n';
+    let block = line.repeat(64 * 1024 / LINE);
+    let mut stdout = std::fs::File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    let mut left = bytes;
+    while left > 0 {
+        let now = left.min(block.len());
+        stdout.write_all(&block[..now])?;
+        left -= now;
+    }
+    Ok(())
+}
+
 /// Is the child that the arguments name.
 pub(crate) fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
     thread::spawn(|| {
@@ -125,7 +150,11 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
 }
 
 fn run(arguments: &mut impl Iterator<Item = String>) -> Result<(), Failure> {
-    let kind = named(&Kind::ALL, arguments.next())?;
+    let kind = arguments.next();
+    if kind.as_deref() == Some(PRINT) {
+        return print(arguments.next().ok_or("how many bytes?")?.parse()?);
+    }
+    let kind = named(&Kind::ALL, kind)?;
     let job = named(&Job::ALL, arguments.next())?;
     match kind {
         Kind::Sdk => sdk::run(job),

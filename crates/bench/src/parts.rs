@@ -6,6 +6,7 @@
 mod bulk;
 mod flood_in;
 mod flood_out;
+mod logs;
 mod round_trip;
 mod spawn;
 
@@ -18,12 +19,13 @@ use crate::{
 };
 
 /// All parts, in the order in which they run.
-const PARTS: [fn(Scale) -> Vec<Race>; 5] = [
+const PARTS: [fn(Scale) -> Vec<Race>; 6] = [
     round_trip::races,
     flood_in::races,
     flood_out::races,
     bulk::races,
     spawn::races,
+    logs::races,
 ];
 
 /// The races that were asked for.

@@ -1,10 +1,21 @@
 //! The task that reads one logged stream.
+//!
+//! ```text
+//!  pipe ──► task ──chunk──► thread of the pool: counts, writes       a line now and then
+//!  pipe ──────────────────► thread of the pool: reads, counts, writes, for 50 ms at a time     a flood
+//! ```
+//!
+//! A flood is read where it is written: the bytes stay in the cache of one processor, and no task and no
+//! thread change over for each chunk.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
-use procession_wire::buffer::READ_BUFFER;
+use procession_wire::buffer::{READ_BUFFER, reserve_for_read};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
 use super::log::Log;
@@ -12,11 +23,16 @@ use super::store::Appender;
 use crate::lifecycle::{ExitCause, OutputState};
 use crate::messaging::pipe::ReadEnd;
 use crate::messaging::source::{Next, Source};
+use crate::os;
 use crate::process::Control;
 use crate::process::pool::Pool;
 
-/// A child that fills this much at once is read by more, so that the pipe is widened.
-const FLOOD: usize = 256 * 1024;
+/// Read at once of a flood. More would not stay in the processor's cache.
+const FLOOD: usize = 128 * 1024;
+/// How long a thread reads a flood, before it looks after others.
+const TURN: Duration = Duration::from_millis(50);
+/// How long it waits for more, in milliseconds.
+const LULL: i64 = 2;
 
 /// What was read of a stream that is kept in memory.
 #[derive(Debug, Default)]
@@ -71,10 +87,14 @@ impl<R: ReadEnd> Capture<R> {
                     return OutputState::Cut;
                 }
             }
-            let floods = buffer.len() >= READ_BUFFER;
+            let floods = buffer.len() >= READ_BUFFER / 2;
+            // More than this widens the pipe.
             room = if floods { FLOOD } else { READ_BUFFER };
             match &mut self.target {
-                Target::Store(stored) => buffer = stored.append(buffer).await,
+                Target::Store(stored) => {
+                    let pipe = self.source.lend().filter(|_| floods);
+                    buffer = stored.append(buffer, pipe).await;
+                }
                 Target::Memory {
                     memory,
                     limit,
@@ -94,21 +114,32 @@ impl<R: ReadEnd> Capture<R> {
 }
 
 impl Stored {
-    /// Gives the buffer back.
-    async fn append(&self, buffer: BytesMut) -> BytesMut {
+    /// Keeps a chunk, and what comes after it in a flood, where there is a pipe to read that from. Gives the
+    /// buffer back.
+    async fn append(&self, buffer: BytesMut, flood: Option<OwnedFd>) -> BytesMut {
         let (time, chunk) = (SystemTime::now(), buffer.freeze());
-        let append = {
-            let (appender, chunk) = (Arc::clone(&self.appender), chunk.clone());
-            move || lock(&appender).append(&chunk, time)
+        let appended = {
+            let (writer, chunk) = (self.writer(), chunk.clone());
+            self.pool.run(move || {
+                writer.append(&chunk, time);
+                if let Some(pipe) = flood {
+                    drop(chunk);
+                    writer.flood(&pipe);
+                }
+            })
         };
-        let appended = self.pool.run(append).await;
-        // Without a thread this one has to do.
-        let troubles = appended.unwrap_or_else(|_| lock(&self.appender).append(&chunk, time));
-        for trouble in &troubles {
-            self.log.troubled(trouble);
+        if appended.await.is_err() {
+            // Without a thread this one has to do.
+            self.writer().append(&chunk, time);
         }
-        self.log.grew();
         chunk.try_into_mut().unwrap_or_default()
+    }
+
+    fn writer(&self) -> Writer {
+        Writer {
+            log: Arc::clone(&self.log),
+            appender: Arc::clone(&self.appender),
+        }
     }
 
     /// There is no more. Says whether lines are missing.
@@ -117,6 +148,45 @@ impl Stored {
         appender.end();
         self.log.completed();
         appender.is_broken()
+    }
+}
+
+/// What writes a log, on whatever thread.
+struct Writer {
+    log: Arc<Log>,
+    appender: Arc<Mutex<Appender>>,
+}
+
+impl Writer {
+    fn append(&self, chunk: &[u8], time: SystemTime) {
+        for trouble in lock(&self.appender).append(chunk, time) {
+            self.log.troubled(&trouble);
+        }
+        self.log.grew();
+    }
+
+    /// Reads on as long as there is more, for a turn. The end, and what fails, is left to the task.
+    fn flood(&self, pipe: &OwnedFd) {
+        let begun = Instant::now();
+        let mut buffer = BytesMut::new();
+        while begun.elapsed() < TURN {
+            buffer.clear();
+            reserve_for_read(&mut buffer, FLOOD);
+            match os::read(pipe, &mut buffer) {
+                Ok(1..) => self.append(&buffer, SystemTime::now()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let lull = Timespec {
+                        tv_sec: 0,
+                        tv_nsec: LULL * 1_000_000,
+                    };
+                    let mut fds = [PollFd::new(pipe, PollFlags::IN)];
+                    if !matches!(poll(&mut fds, Some(&lull)), Ok(1..)) {
+                        return;
+                    }
+                }
+                Ok(0) | Err(_) => return,
+            }
+        }
     }
 }
 

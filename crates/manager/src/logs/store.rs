@@ -25,7 +25,7 @@ use super::view::{Content, View};
 use crate::run_dir::create_new;
 
 /// The largest segment, in bytes. With a limit it is an eighth of that at most.
-const SEGMENT: u64 = 8 * 1024 * 1024;
+const SEGMENT: u64 = 64 * 1024 * 1024;
 /// So many segments of the largest size make up a limit.
 const SEGMENTS: u64 = 8;
 /// Records that wait in memory.

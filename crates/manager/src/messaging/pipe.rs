@@ -32,6 +32,11 @@ pub(crate) trait ReadEnd: Send {
 
     /// How many bytes the pipe can hold.
     fn capacity(&self) -> usize;
+
+    /// A descriptor to read it by without waiting, on any thread. None where there is none to spare.
+    fn lend(&self) -> Option<OwnedFd> {
+        None
+    }
 }
 
 /// Where a child's input goes.
@@ -122,6 +127,10 @@ impl ReadEnd for ReadPipe {
         self.fd = os::watch(fd, Interest::READABLE).map_err(|(_, error)| error)?;
         self.fifo = false;
         Ok(())
+    }
+
+    fn lend(&self) -> Option<OwnedFd> {
+        self.fd.get_ref().try_clone().ok()
     }
 
     fn capacity(&self) -> usize {

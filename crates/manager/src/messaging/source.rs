@@ -15,6 +15,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -61,6 +62,11 @@ impl<R: ReadEnd> Source<R> {
 
     pub(crate) fn capacity(&self) -> usize {
         self.pipe.capacity()
+    }
+
+    /// See [`ReadEnd::lend`].
+    pub(crate) fn lend(&self) -> Option<OwnedFd> {
+        self.pipe.lend()
     }
 
     /// Reads what is there, about `room` bytes at most, into `buffer`. Cancel safe.
