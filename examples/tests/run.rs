@@ -196,3 +196,35 @@ async fn fan_out() {
         ],
     );
 }
+
+/// The order of lines of different children is theirs; that of each child's streams is kept.
+#[tokio::test]
+async fn logs() {
+    let output = run(env!("CARGO_BIN_EXE_logs"), |_| {}).await;
+    for (label, lines) in [
+        (
+            "build |",
+            &[
+                "compiling part 1",
+                "compiling part 2",
+                "compiling part 3",
+                "done",
+            ][..],
+        ),
+        ("tests |", &["12 passed"]),
+        ("tests !", &["1 failed: parser"]),
+        ("fetch |", &["fetching index: 3 new"]),
+        ("fetch !", &["warm"]),
+    ] {
+        let of_it = |line: &str| Some(line.split_once(label)?.1.trim().to_owned());
+        let found: Vec<_> = output.lines().filter_map(of_it).collect();
+        assert_eq!(found, lines, "{label} in\n{output}");
+    }
+    assert_says(&output, &["tests = exited with code 1"]);
+    assert!(!output.contains('\x1b'), "colours are for terminals");
+    let given = run(env!("CARGO_BIN_EXE_logs"), |command| {
+        command.arg("echo one; echo two");
+    })
+    .await;
+    assert_says(&given, &["| one", "| two"]);
+}

@@ -180,12 +180,12 @@ impl Counted {
             while !read.is_empty() {
                 let chunk;
                 (chunk, read) = read.split_at(BLOCK.min(read.len()));
-                let base = self.counter.position() - self.start;
+                let base = self.counter.position();
                 let counted = self.counter.count(chunk);
-                if counted.lines > 0 {
+                if let Some((number, at)) = counted.timed(base, self.start) {
                     let record = Record {
-                        line: counted.first - self.first,
-                        offset: base + counted.at,
+                        line: number - self.first,
+                        offset: at - self.start,
                         time: now,
                     };
                     self.record(record, std::mem::take(&mut fresh));

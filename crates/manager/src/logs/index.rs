@@ -1,8 +1,9 @@
 //! Line numbers, places and times: counting what passes, and finding it again.
 //!
 //! A [`Counter`] sees each chunk once and tells which lines start in it. From that come [`Record`]s:
-//! "from this line on, which starts here, lines arrived at this time". They are sparse (one a chunk at
-//! most), in the order of their lines, and so of their places and times, and are searched by halving.
+//! "from this line on, which starts here, lines ended at this time". They are sparse (one a chunk at
+//! most), in the order of their lines, and so of their places and times, and are searched by halving. Of two
+//! for one line, which was open for a while, the later counts.
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -30,7 +31,7 @@ pub(super) struct Record {
     pub(super) line: u64,
     /// Where it starts, from the start of its part.
     pub(super) offset: u64,
-    /// When it began to arrive.
+    /// When its end arrived; of one that is open, its beginning.
     pub(super) time: Option<Time>,
 }
 
@@ -100,7 +101,7 @@ pub(super) fn partition(
     Ok(low)
 }
 
-/// What lines start in a chunk.
+/// What lines start and end in a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counted {
     /// The number of the first, whether or not there is one.
@@ -109,6 +110,17 @@ pub(super) struct Counted {
     pub(super) at: u64,
     /// How many start in it.
     pub(super) lines: u64,
+    /// A line that was open before and ends in it: its number, and the position that it starts at.
+    pub(super) ended: Option<(u64, u64)>,
+}
+
+impl Counted {
+    /// The first line that gets its time from this chunk: its number and the position that it starts at. One
+    /// that started before `start` has its place elsewhere.
+    pub(super) fn timed(&self, base: u64, start: u64) -> Option<(u64, u64)> {
+        let starts = (self.lines > 0).then_some((self.first, base + self.at));
+        self.ended.filter(|(_, at)| *at >= start).or(starts)
+    }
 }
 
 /// Counts lines as their bytes pass. A line starts with its first byte, and ends with a newline.
@@ -118,6 +130,8 @@ pub(super) struct Counter {
     started: u64,
     /// The last line has not ended.
     open: bool,
+    /// Where it starts.
+    open_at: u64,
 }
 
 impl Counter {
@@ -129,6 +143,7 @@ impl Counter {
                 first,
                 at: 0,
                 lines: 0,
+                ended: None,
             };
         };
         let newlines = memchr::memchr_iter(b'\n', chunk).count() as u64;
@@ -139,10 +154,20 @@ impl Counter {
         } else {
             0
         };
+        let ended = (self.open && newlines > 0).then(|| (first - 1, self.open_at));
+        if lines > 0 && !ends {
+            let start = memchr::memrchr(b'\n', chunk).map_or(0, |index| index as u64 + 1);
+            self.open_at = self.position + start;
+        }
         self.position += length;
         self.started += lines;
         self.open = !ends;
-        Counted { first, at, lines }
+        Counted {
+            first,
+            at,
+            lines,
+            ended,
+        }
     }
 
     /// What is open will have no more bytes: it has ended as it is.
@@ -173,21 +198,29 @@ mod tests {
 
     #[test]
     fn lines_start_with_their_first_byte_and_end_with_a_newline() {
+        type Row = (&'static [u8], u64, u64, u64, Option<(u64, u64)>, u64);
         let mut counter = Counter::default();
-        // The chunk; then the first line that starts in it, where, how many, and how many have ended.
-        let table: [(&[u8], u64, u64, u64, u64); 7] = [
-            (b"a", 0, 0, 1, 0),
-            (b"bc", 1, 2, 0, 0),
-            (b"\n", 1, 1, 0, 1),
-            (b"\n\nd", 1, 0, 3, 3),
-            (b"\ne\nf\n", 4, 1, 2, 6),
-            (b"", 6, 0, 0, 6),
-            (b"g\n", 6, 0, 1, 7),
+        // The chunk; then the first line that starts in it, where, how many, the open one that ends in it,
+        // and how many have ended.
+        let table: [Row; 7] = [
+            (b"a", 0, 0, 1, None, 0),
+            (b"bc", 1, 2, 0, None, 0),
+            (b"\n", 1, 1, 0, Some((0, 0)), 1),
+            (b"\n\nd", 1, 0, 3, None, 3),
+            (b"\ne\nf\n", 4, 1, 2, Some((3, 6)), 6),
+            (b"", 6, 0, 0, None, 6),
+            (b"g\n", 6, 0, 1, None, 7),
         ];
-        for (chunk, first, at, lines, ended) in table {
+        for (chunk, first, at, lines, ended, all_ended) in table {
             let counted = counter.count(chunk);
-            assert_eq!(counted, Counted { first, at, lines }, "{chunk:?}");
-            assert_eq!(counter.ended(), ended, "{chunk:?}");
+            let expected = Counted {
+                first,
+                at,
+                lines,
+                ended,
+            };
+            assert_eq!(counted, expected, "{chunk:?}");
+            assert_eq!(counter.ended(), all_ended, "{chunk:?}");
         }
         assert_eq!((counter.position(), counter.started()), (14, 7));
     }
@@ -227,6 +260,9 @@ mod tests {
             for pair in cuts.windows(2) {
                 let base = counter.position();
                 let counted = counter.count(&text[pair[0]..pair[1]]);
+                for (number, at) in [counted.timed(base, 0), counted.ended].into_iter().flatten() {
+                    prop_assert_eq!(starts[usize::try_from(number).expect("small")], at);
+                }
                 if counted.lines > 0 {
                     let first = usize::try_from(counted.first).expect("small");
                     prop_assert_eq!(starts[first], base + counted.at);

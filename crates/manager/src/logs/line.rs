@@ -54,9 +54,9 @@ impl LogLine {
         self.number
     }
 
-    /// When its first byte arrived here, to a millisecond; never before the line before it, also where
-    /// the system's clock was set back. None where that was not observed: see
-    /// [`LogRoute::File`](crate::LogRoute::File).
+    /// When its end arrived here, to a millisecond; of one that has not ended, its beginning. Never before the
+    /// time of the line before it, also where the system's clock was set back. None where that was not
+    /// observed: see [`LogRoute::File`](crate::LogRoute::File).
     pub fn time(&self) -> Option<SystemTime> {
         self.time
     }

@@ -144,13 +144,13 @@ impl LogsQuery {
         self
     }
 
-    /// No line that arrived before this time.
+    /// No line that [ended](LogLine::time) before this time.
     pub fn since(mut self, time: SystemTime) -> Self {
         self.since = Some(time);
         self
     }
 
-    /// No line that arrived at this time, or after it.
+    /// No line that [ended](LogLine::time) at this time, or after it.
     pub fn until(mut self, time: SystemTime) -> Self {
         self.until = Some(time);
         self

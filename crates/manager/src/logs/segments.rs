@@ -54,6 +54,17 @@ impl Segment {
         self.len + (self.written + self.waiting.len() as u64) * RECORD as u64
     }
 
+    /// The record of a chunk that is to be added, if a line that starts here gets its time from it.
+    pub(super) fn timed(&self, counted: Counted, time: Time) -> Option<Record> {
+        let (number, at) = counted.timed(self.start + self.len, self.start)?;
+        let first = if self.lines == 0 { number } else { self.first };
+        Some(Record {
+            line: number - first,
+            offset: at - self.start,
+            time: Some(time),
+        })
+    }
+
     fn add(&mut self, length: u64, counted: Counted, record: Option<Record>) {
         if self.lines == 0 {
             self.first = counted.first;

@@ -19,7 +19,7 @@ use std::time::SystemTime;
 
 use super::LogStream;
 use super::budget::Budget;
-use super::index::{Counted, Counter, RECORD, Record, Time};
+use super::index::{Counted, Counter, RECORD, Time};
 use super::segments::{Segment, Segments};
 use super::view::{Content, View};
 use crate::run_dir::create_new;
@@ -273,12 +273,12 @@ impl Appender {
 
     fn write(&mut self, piece: &[u8], counted: Counted) -> io::Result<()> {
         let (last, length) = (self.last, piece.len() as u64);
-        let offset = self.active.as_ref().map_or(0, |active| active.len) + counted.at;
+        let offset = self.active.as_ref().map_or(0, |active| active.len);
         let before = self.active.as_ref().and_then(|active| active.record);
         let due = before.is_none_or(|(at, time)| {
             offset >= at + STRIDE && last > time || last.0 >= time.0 + TICK
         });
-        let with_record = counted.lines > 0 && due;
+        let with_record = due && (counted.lines > 0 || counted.ended.is_some());
         let taken = length + if with_record { RECORD as u64 } else { 0 };
         for budget in &self.log.budgets {
             budget.take(taken);
@@ -318,24 +318,25 @@ impl Appender {
             return Err(error);
         }
         let mut segments = self.log.segments();
-        let lines = segments
+        let record = segments
             .get(active.number)
-            .map_or(0, |segment| segment.lines);
-        let record = with_record.then_some(Record {
-            line: lines,
-            offset: active.len + counted.at,
-            time: Some(last),
-        });
+            .and_then(|segment| segment.timed(counted, last))
+            .filter(|_| with_record);
         segments.passed(Some(active.number), length, counted, record, counter);
         let Some(segment) = segments.get(active.number) else {
             return Ok(false);
         };
         active.len += length;
-        if let Some(record) = record {
-            active.record = Some((record.offset, last));
+        if record.is_some() {
+            active.record = Some((active.len - length, last));
         }
         let full = segment.waiting.len() >= WAITING;
         drop(segments);
+        if with_record && record.is_none() {
+            for budget in &self.log.budgets {
+                budget.give_back(RECORD as u64);
+            }
+        }
         if full {
             self.write_records();
         }

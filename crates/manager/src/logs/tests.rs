@@ -11,6 +11,7 @@ use super::index::Time;
 use super::store::{StoreLog, Trouble};
 use super::view::{Step, View};
 use super::*;
+use crate::model::command::LogRoute;
 
 const EIGHTH: usize = (LEAST / 8) as usize;
 
@@ -156,6 +157,41 @@ fn records_beyond_those_in_memory_are_read_from_their_file() {
         }
     }
     assert!(root.path().join("stdout.index").exists());
+}
+
+#[test]
+fn the_time_of_a_line_is_that_of_its_end() {
+    for route in [LogRoute::Pipe, LogRoute::File] {
+        let root = tempfile::tempdir().expect("a directory");
+        let (mut appender, store) = log(root.path(), None);
+        let path = root.path().join("file");
+        let mut writer = fs::File::create(&path).expect("made");
+        let file = FileLog::new(fs::File::open(&path).expect("there"));
+        let chunks = ["a", "b\nc", "d", "\n", "e\n", "f"];
+        for (second, chunk) in (0..).zip(chunks) {
+            appender.append(chunk.as_bytes(), at(second));
+            io::Write::write_all(&mut writer, chunk.as_bytes()).expect("written");
+            file.refresh(Some(Time::of(at(second)))).expect("read");
+        }
+        let view = match route {
+            LogRoute::Pipe => store.view(),
+            LogRoute::File => file.view(),
+        };
+        let page = LogsQuery::fetch_all().run(&view, LogStream::Stdout);
+        let lines = page.expect("found").into_lines();
+        let found: Vec<_> = lines
+            .iter()
+            .map(|line| (line.text(), line.time()))
+            .collect();
+        let expected = [("ab", 1), ("cd", 3), ("e", 4), ("f", 5)];
+        let expected = expected.map(|(text, second)| (text.into(), Some(at(second))));
+        assert_eq!(found, expected, "{route:?}");
+        let since = |second| view.since(Time::of(at(second))).expect("read");
+        assert_eq!(
+            [0, 1, 2, 3, 4, 5, 6].map(since),
+            [0, 0, 1, 1, 2, 3, 4].map(Some)
+        );
+    }
 }
 
 #[test]

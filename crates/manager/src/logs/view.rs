@@ -184,7 +184,7 @@ impl View {
             .map_or(self.started, |part| part.first)
     }
 
-    /// The number of the first line that began to arrive at this time or after it; none where that is not
+    /// The number of the first line that ended at this time or after it; none where that is not
     /// known.
     pub(super) fn since(&self, time: Time) -> io::Result<Option<u64>> {
         let mut known = true;
