@@ -259,9 +259,12 @@ impl ProcessManager {
         let Self {
             context,
             mut commands,
+            processes,
             shutdowns,
             ..
         } = self;
+        // Those that nobody has come to forget hold the files of their logs.
+        drop(processes);
         // What sweeps and starts the guard ends by itself. From then on the task has the guard alone, and
         // gives it back to the directory, which lets it go last of all.
         context.ready.wait().await;
