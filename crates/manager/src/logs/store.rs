@@ -60,10 +60,11 @@ impl StoreLog {
     pub(super) fn drop_segment(&self, number: u64) {
         let dropped = self.segments().drop_one(number);
         let Some(segment) = dropped else { return };
+        // First: whoever takes the room writes at once.
+        remove_files(&segment);
         for budget in &self.budgets {
             budget.remove(number, segment.size());
         }
-        remove_files(&segment);
     }
 
     /// From now on all that is kept is in this one file, one segment after the other; takes no room of
