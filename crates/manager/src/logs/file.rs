@@ -123,6 +123,7 @@ impl FileLog {
             ended: counter.ended(),
             end: counter.position(),
             complete: counted.complete,
+            origin: None,
         }
     }
 }

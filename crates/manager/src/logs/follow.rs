@@ -182,7 +182,7 @@ fn batch(log: &Log, next: Option<u64>, complete: bool, now: Time) -> io::Result<
             }
         }
     }
-    if let Some((_, error)) = lines.damaged.take() {
+    if let Some(error) = lines.damaged.take() {
         log.fault(format!("a part of it cannot be read: {error}"));
     }
     Ok((end, items))

@@ -1,6 +1,7 @@
 //! One log, whichever route it is on: looked at by queries and followers, told about by its writer.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use tokio::sync::watch;
@@ -30,6 +31,8 @@ pub(crate) struct Log {
     pub(super) route: Route,
     progress: watch::Sender<Progress>,
     followers: watch::Sender<usize>,
+    /// Its process is being removed, with its files.
+    removed: AtomicBool,
     /// Weak: whoever holds a log does not keep the manager.
     context: Weak<Context>,
 }
@@ -53,6 +56,7 @@ impl Log {
             route,
             progress: watch::Sender::default(),
             followers: watch::Sender::default(),
+            removed: AtomicBool::new(false),
             context: Arc::downgrade(context),
         })
     }
@@ -125,7 +129,15 @@ impl Log {
         }
     }
 
+    /// Its files go: what cannot be read from now on is nobody's fault.
+    pub(crate) fn removed(&self) {
+        self.removed.store(true, Ordering::Relaxed);
+    }
+
     pub(super) fn fault(&self, reason: String) {
+        if self.removed.load(Ordering::Relaxed) {
+            return;
+        }
         tracing::warn!(process = %self.process, stream = %self.stream, reason, "a log has a fault");
         self.tell(Event::LogFault {
             id: self.process,

@@ -271,7 +271,7 @@ impl Search<'_> {
             }
         }
         let end = lines.number().min(to).max(from);
-        if let Some((_, error)) = lines.damaged.take() {
+        if let Some(error) = lines.damaged.take() {
             self.page.damage = Some(Arc::new(error));
         }
         self.page.lines = page;

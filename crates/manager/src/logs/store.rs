@@ -48,8 +48,17 @@ impl StoreLog {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn view(&self) -> View {
-        self.segments().view()
+    pub(super) fn view(self: &Arc<Self>) -> View {
+        let mut view = self.segments().view();
+        view.origin = Some(Arc::clone(self));
+        view
+    }
+
+    /// Where the segment that starts there is now, if it is still kept.
+    pub(super) fn content(&self, start: u64) -> Option<Content> {
+        let mut segments = self.segments();
+        let found = segments.iter_mut().find(|segment| segment.start == start);
+        found.map(|segment| segment.content.clone())
     }
 
     pub(super) fn complete(&self) {

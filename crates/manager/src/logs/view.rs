@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::index::{RECORD, Record, Records, Time, partition};
+use super::store::StoreLog;
 use crate::run_dir::open_own;
 
 const BLOCK: usize = 64 * 1024;
@@ -36,6 +37,8 @@ pub(super) struct View {
     pub(super) end: u64,
     /// Nothing will come after that.
     pub(super) complete: bool,
+    /// What is kept, where that changes under the view.
+    pub(super) origin: Option<Arc<StoreLog>>,
 }
 
 #[derive(Debug, Clone)]
@@ -189,7 +192,10 @@ impl View {
     pub(super) fn since(&self, time: Time) -> io::Result<Option<u64>> {
         let mut known = true;
         for part in self.parts.iter().filter(|part| part.lines > 0) {
-            let index = part.index.open()?;
+            let index = match part.index.open() {
+                Err(_) if self.has_dropped(part) => continue,
+                other => other?,
+            };
             let before = match &index {
                 OpenIndex::Named { .. } => partition(&index, |record| {
                     record.time.is_none_or(|known| known < time)
@@ -211,6 +217,22 @@ impl View {
             }
         }
         Ok(known.then_some(self.started))
+    }
+
+    /// Whether a part was dropped for the limit since.
+    fn has_dropped(&self, part: &Part) -> bool {
+        let origin = self.origin.as_ref();
+        origin.is_some_and(|origin| origin.content(part.start).is_none())
+    }
+
+    /// Opens the content of a part, wherever that is now.
+    fn open(&self, part: &Part) -> io::Result<(Arc<File>, u64)> {
+        let opened = part.content.open();
+        let moved = match &self.origin {
+            Some(origin) if opened.is_err() => origin.content(part.start),
+            _ => None,
+        };
+        moved.map_or(opened, |content| content.open())
     }
 
     /// Reads from this line on.
@@ -243,8 +265,8 @@ pub(super) struct Lines<'a> {
     view: &'a View,
     number: u64,
     open: Option<OpenPart>,
-    /// A part that could not be read, and why; the last of them.
-    pub(super) damaged: Option<(u64, io::Error)>,
+    /// Why a part that is kept could not be read; the last of them.
+    pub(super) damaged: Option<io::Error>,
 }
 
 /// A line in the buffer: when it began to arrive, where it is, and whether it has ended.
@@ -347,7 +369,9 @@ impl Lines<'_> {
                 self.open = None;
                 let part = &self.view.parts[part];
                 self.number = part.lines_end().max(number + 1);
-                self.damaged = Some((part.start, error));
+                if !self.view.has_dropped(part) {
+                    self.damaged = Some(error);
+                }
                 Some(Step::Dropped {
                     first: number,
                     count: self.number - number,
@@ -376,7 +400,7 @@ impl Lines<'_> {
                 self.number = found.first;
                 return Ok(None);
             }
-            let open = seek(found, part, self.number).map_err(|error| (part, error))?;
+            let open = seek(self.view, part, self.number).map_err(|error| (part, error))?;
             self.open.insert(open)
         };
         let of_part = |part| move |error| (part, error);
@@ -397,7 +421,7 @@ impl Lines<'_> {
             }
             // All up to the first line that starts in it belongs to this one.
             let share = if next.lines > 0 { next.at } else { next.len };
-            open.take(next, share).map_err(of_part(part))?;
+            open.take(self.view, next, share).map_err(of_part(part))?;
             if next.lines > 0 || open.buffer.last() == Some(&b'\n') {
                 return Ok(Some((time, begin..open.buffer.len() - 1, true)));
             }
@@ -413,8 +437,8 @@ impl Lines<'_> {
 
 impl OpenPart {
     /// Adds the first bytes of a part that follows.
-    fn take(&mut self, part: &Part, share: u64) -> io::Result<()> {
-        let (file, base) = part.content.open()?;
+    fn take(&mut self, view: &View, part: &Part, share: u64) -> io::Result<()> {
+        let (file, base) = view.open(part)?;
         let share = usize::try_from(share).map_err(io::Error::other)?;
         let kept = self.buffer.len();
         self.buffer.resize(kept + share, 0);
@@ -441,9 +465,10 @@ impl OpenPart {
 }
 
 /// Opens a part at the start of a line that starts in it.
-fn seek(part: &Part, number: usize, line: u64) -> io::Result<OpenPart> {
+fn seek(view: &View, number: usize, line: u64) -> io::Result<OpenPart> {
+    let part = &view.parts[number];
     let relative = line - part.first;
-    let (file, base) = part.content.open()?;
+    let (file, base) = view.open(part)?;
     let mut record = Record {
         line: 0,
         offset: part.at,

@@ -417,6 +417,8 @@ impl Task {
                 tracing::warn!(process = %self.process.id(), %error, "the logs of a failed process were not kept");
             }
         }
+        let logs = self.process.channels().map(|channels| channels.logs.all());
+        logs.into_iter().flatten().for_each(|log| log.removed());
     }
 
     /// Takes it off the registry. Where the manager is at its end that is as good as done.
