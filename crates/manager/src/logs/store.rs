@@ -244,7 +244,7 @@ impl Appender {
                 }
             }
             Err(error) => {
-                self.seal();
+                self.seal_or_drop();
                 let length = piece.len() as u64;
                 let counter = self.counter;
                 self.log
@@ -399,6 +399,14 @@ impl Appender {
     fn seal(&mut self) {
         self.write_records();
         self.active = None;
+    }
+
+    /// Ends the active segment; one to which nothing could be written goes.
+    fn seal_or_drop(&mut self) {
+        match self.active.take_if(|active| active.len == 0) {
+            Some(active) => self.log.drop_segment(active.number),
+            None => self.seal(),
+        }
     }
 
     /// Writes the records that wait to their file. Where that fails they wait on.
