@@ -132,7 +132,7 @@ impl Logs {
 }
 
 fn search(log: &Log, query: &LogsQuery) -> Result<LogPage, QueryError> {
-    let view = log.look(None).map_err(QueryError::Io)?;
+    let view = log.look().map_err(QueryError::Io)?;
     let page = query.run(&view, log.stream)?;
     if let Some(error) = page.damage() {
         log.fault(format!("a part of it cannot be read: {error}"));

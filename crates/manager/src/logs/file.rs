@@ -14,7 +14,9 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use super::index::{Counter, Record, Time};
 use super::view::{Content, Index, Part, View};
@@ -30,6 +32,8 @@ const END: usize = 64;
 #[derive(Debug)]
 pub(crate) struct FileLog {
     file: Arc<File>,
+    /// What is new was written while somebody followed it, so not long ago.
+    followed: AtomicBool,
     counted: Mutex<Counted>,
 }
 
@@ -47,6 +51,8 @@ struct Counted {
     end: Vec<u8>,
     /// What was counted before came without anybody looking.
     last: Option<Time>,
+    /// What has no time was written before this one.
+    unknown_until: Option<Time>,
     removed: bool,
     complete: bool,
 }
@@ -69,6 +75,7 @@ impl FileLog {
         };
         Self {
             file: Arc::new(file),
+            followed: AtomicBool::new(false),
             counted: Mutex::new(counted),
         }
     }
@@ -85,11 +92,29 @@ impl FileLog {
         self.counted().complete = true;
     }
 
-    /// Counts what is new, and was written just now if `now` says so. Blocking, for as long as it takes to read
-    /// that.
-    pub(super) fn refresh(&self, now: Option<Time>) -> io::Result<Option<Changed>> {
+    /// Whether somebody has looked, and follows it since.
+    pub(super) fn set_followed(&self, followed: bool) {
+        self.followed.store(followed, Ordering::Relaxed);
+    }
+
+    /// The time, if what is new was written while somebody followed.
+    pub(super) fn clock(&self) -> impl FnOnce() -> Option<Time> {
+        || {
+            let followed = self.followed.load(Ordering::Relaxed);
+            followed.then(|| Time::of(SystemTime::now()))
+        }
+    }
+
+    /// Counts what is new, and was written just now if the clock has a time. Blocking, for as long as it
+    /// takes to read that.
+    pub(super) fn refresh(
+        &self,
+        clock: impl FnOnce() -> Option<Time>,
+    ) -> io::Result<Option<Changed>> {
         let mut counted = self.counted();
         let metadata = self.file.metadata()?;
+        // Not before the length: nothing that is read was written after it.
+        let now = clock();
         let mut changed = None;
         if metadata.nlink() == 0 && !std::mem::replace(&mut counted.removed, true) {
             changed = Some(Changed::Removed);
@@ -98,7 +123,11 @@ impl FileLog {
         if counted.is_truncated(&self.file, length)? {
             changed = Some(Changed::Truncated(counted.begin_anew()));
         }
+        let position = counted.counter.position();
         counted.read(&self.file, length, now)?;
+        if now.is_none() && counted.counter.position() > position {
+            counted.unknown_until = Some(Time::of(SystemTime::now()));
+        }
         Ok(changed)
     }
 
@@ -123,6 +152,7 @@ impl FileLog {
             ended: counter.ended(),
             end: counter.position(),
             complete: counted.complete,
+            unknown_until: counted.unknown_until,
             origin: None,
         }
     }

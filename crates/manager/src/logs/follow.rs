@@ -15,7 +15,6 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -122,8 +121,7 @@ impl Follow {
             // Seen before the look: what comes in between wakes it again.
             let complete = self.member.progress.borrow_and_update().complete;
             let (log, next) = (Arc::clone(&self.member.log), self.next);
-            let now = Time::of(SystemTime::now());
-            let batch = self.pool.run(move || batch(&log, next, complete, now));
+            let batch = self.pool.run(move || batch(&log, next, complete));
             let items = match batch.await {
                 Ok(Ok((next, items))) => {
                     self.next = Some(next);
@@ -150,9 +148,15 @@ impl Follow {
 }
 
 /// What there is from this line on, up to a batch; and the number of the line after it.
-fn batch(log: &Log, next: Option<u64>, complete: bool, now: Time) -> io::Result<(u64, Vec<Item>)> {
-    let view = log.look(Some(now))?;
-    let from = next.unwrap_or(view.ended);
+fn batch(log: &Log, next: Option<u64>, complete: bool) -> io::Result<(u64, Vec<Item>)> {
+    let view = log.look()?;
+    // In the end no line is being written.
+    let end = if view.complete {
+        view.started
+    } else {
+        view.ended
+    };
+    let from = next.unwrap_or(end);
     let mut lines = view.lines(from);
     let mut items: Vec<Item> = Vec::new();
     let (mut bytes_left, mut end) = (BATCH_BYTES, from);

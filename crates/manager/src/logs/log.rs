@@ -8,7 +8,6 @@ use tokio::sync::watch;
 
 use super::file::{Changed, FileLog};
 use super::follow::LogFollower;
-use super::index::Time;
 use super::line::{FollowFrom, LogStream};
 use super::store::{StoreLog, Trouble};
 use super::view::View;
@@ -61,12 +60,18 @@ impl Log {
         })
     }
 
-    /// What is there now; where it was counted only now, it came just now if `observed` says so. Blocking.
-    pub(super) fn look(&self, observed: Option<Time>) -> io::Result<View> {
+    /// What is there now. Blocking.
+    pub(super) fn look(&self) -> io::Result<View> {
         match &self.route {
             Route::Pipe(log) => Ok(log.view()),
             Route::File(log) => {
-                match log.refresh(observed)? {
+                let changed = log.refresh(log.clock())?;
+                // What comes from here on comes while they follow.
+                self.followers.send_if_modified(|count| {
+                    log.set_followed(*count > 0);
+                    false
+                });
+                match changed {
                     None => {}
                     Some(Changed::Truncated(lines)) => self.fault(format!(
                         "the file was truncated by somebody: {lines} lines are gone"
@@ -162,6 +167,11 @@ pub(super) struct Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.log.followers.send_modify(|count| *count -= 1);
+        self.log.followers.send_modify(|count| {
+            *count -= 1;
+            if let (0, Route::File(log)) = (*count, &self.log.route) {
+                log.set_followed(false);
+            }
+        });
     }
 }

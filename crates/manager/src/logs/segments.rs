@@ -148,6 +148,7 @@ impl Segments {
             ended: self.counted.ended(),
             end: self.counted.position(),
             complete: self.complete,
+            unknown_until: None,
             origin: None,
         }
     }

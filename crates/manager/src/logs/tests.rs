@@ -207,7 +207,7 @@ fn times_never_go_back() {
     assert_eq!(times, [5, 5, 7].map(|second| Some(at(second))));
 }
 
-fn page(log: &StoreLog, query: &LogsQuery) -> LogPage {
+fn page(log: &Arc<StoreLog>, query: &LogsQuery) -> LogPage {
     query.run(&log.view(), LogStream::Stdout).expect("found")
 }
 
@@ -344,7 +344,7 @@ fn a_file_that_is_truncated_goes_on_with_its_numbers() {
     let path = root.path().join("log");
     fs::write(&path, "0\n1\n2").expect("written");
     let log = FileLog::new(fs::File::open(&path).expect("there"));
-    let changed = |log: &FileLog| log.refresh(None).expect("read");
+    let changed = |log: &FileLog| log.refresh(|| None).expect("read");
     assert_eq!(changed(&log), None);
     assert_eq!(read(&log.view(), 1).0, lines_of(b"0\n1\n2")[1..]);
     fs::write(&path, "3\n").expect("written");
@@ -369,7 +369,7 @@ fn times_of_a_file_are_those_that_were_observed() {
     let log = FileLog::new(fs::File::open(&path).expect("there"));
     for observed in [None, Some(10), Some(20), None, Some(40)] {
         io::Write::write_all(&mut writer, b"line\nline\n").expect("written");
-        log.refresh(observed.map(|second| Time::of(at(second))))
+        log.refresh(|| observed.map(|second| Time::of(at(second))))
             .expect("read");
     }
     let view = log.view();

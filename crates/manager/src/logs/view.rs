@@ -37,6 +37,8 @@ pub(super) struct View {
     pub(super) end: u64,
     /// Nothing will come after that.
     pub(super) complete: bool,
+    /// Lines without a time were written before this one.
+    pub(super) unknown_until: Option<Time>,
     /// What is kept, where that changes under the view.
     pub(super) origin: Option<Arc<StoreLog>>,
 }
@@ -209,7 +211,8 @@ impl View {
                 }
             };
             if before > 0 {
-                known = index.get(before - 1)?.time.is_some();
+                let earlier = self.unknown_until.is_some_and(|until| until <= time);
+                known = earlier || index.get(before - 1)?.time.is_some();
             }
             if before < index.count() {
                 let line = part.first + index.get(before)?.line;

@@ -27,6 +27,7 @@ use crate::file_events::FileEvents;
 use crate::flag::Flag;
 use crate::lifecycle::{DrainBounds, OutputState};
 use crate::os;
+use crate::process::pool::Pool;
 
 /// Watches are armed at most this often.
 const EVERY: Duration = Duration::from_millis(10);
@@ -37,6 +38,7 @@ pub(crate) struct Watch {
     pub(crate) exit: Arc<Flag>,
     pub(crate) events: Arc<FileEvents>,
     pub(crate) bounds: DrainBounds,
+    pub(crate) pool: Pool,
 }
 
 impl Watch {
@@ -66,7 +68,7 @@ impl Watch {
             let now = self.length();
             if length != Some(now) {
                 length = Some(now);
-                self.log.grew();
+                self.grew().await;
             }
             let changed = async {
                 match &change {
@@ -103,7 +105,7 @@ impl Watch {
             let now = self.length();
             if std::mem::replace(&mut length, now) != now {
                 quiet_until = Instant::now() + self.bounds.quiet;
-                self.log.grew();
+                self.grew().await;
             }
             let until = quiet_until.min(bound);
             if Instant::now() >= until {
@@ -116,6 +118,17 @@ impl Watch {
                 sleep_until((armed + EVERY).min(until)).await;
             }
         }
+    }
+
+    /// Sees that lines have their times, however slow those are who follow, and tells these.
+    async fn grew(&self) {
+        if *self.log.followers().borrow() == 0 {
+            return;
+        }
+        let log = Arc::clone(&self.log);
+        // Where it cannot be read, whoever follows comes to know that.
+        let _ = self.pool.run(move || drop(log.look())).await;
+        self.log.grew();
     }
 
     fn path(&self) -> PathBuf {

@@ -116,6 +116,7 @@ impl Task {
                     exit: Arc::clone(&self.exit),
                     events: Arc::clone(&self.context.files),
                     bounds: self.context.drain,
+                    pool: self.context.pool.clone(),
                 };
                 self.outputs.spawn(watch.run());
                 return Ok(());
