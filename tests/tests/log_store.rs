@@ -1129,7 +1129,9 @@ fn read(directory: &Path, name: &str) -> String {
 
 /// The lines of `seq`.
 fn text(from: u32, to: u32) -> String {
-    (from..=to).map(|number| format!("{number}\n")).collect()
+    (from..=to)
+        .map(|number| number.to_string() + "\n")
+        .collect()
 }
 
 #[test]
