@@ -189,11 +189,11 @@ fn two_gigabytes_under_16_mebibytes() {
                     .await
                     .unwrap();
                 assert!(page.damage().is_none(), "{:?}", page.damage());
-                assert!(
-                    page.lines()
-                        .iter()
-                        .all(|line| line.bytes() == text.as_bytes())
-                );
+                for line in page.lines() {
+                    let whole = line.bytes() == text.as_bytes();
+                    let begun = !line.is_ended() && text.as_bytes().starts_with(line.bytes());
+                    assert!(whole || begun, "{line:?}");
+                }
                 if page.is_complete() {
                     return;
                 }

@@ -171,7 +171,7 @@ fn the_time_of_a_line_is_that_of_its_end() {
         for (second, chunk) in (0..).zip(chunks) {
             appender.append(chunk.as_bytes(), at(second));
             io::Write::write_all(&mut writer, chunk.as_bytes()).expect("written");
-            file.refresh(Some(Time::of(at(second)))).expect("read");
+            file.refresh(|| Some(Time::of(at(second)))).expect("read");
         }
         let view = match route {
             LogRoute::Pipe => store.view(),
