@@ -199,7 +199,8 @@ impl<W: WriteEnd> Outbox<W> {
                 if state.queue.progress().1 >= target {
                     return Ok(());
                 }
-                if let Some(closed) = &state.closed {
+                // What is being written just now may yet be all.
+                if let Some(closed) = state.closed.as_ref().filter(|_| !state.claimed) {
                     return Err(SendFailure::Closed(closed.clone()));
                 }
             }
@@ -332,10 +333,20 @@ impl<W: WriteEnd> Outbox<W> {
         }
         self.pump();
     }
-    /// Closes now: what is queued is not written, and its senders are told.
+    /// Closes now: what is queued is not written, and its senders are told. What a write has in hand counts
+    /// as what that comes to: a child may read a message and exit before its sender gets to know.
     pub(crate) fn close(&self, reason: Closed) {
         let mut state = self.lock();
         self.close_locked(&mut state, reason);
+    }
+
+    /// Gives the claim up, once what was written has been noted: what a close has left to that goes now.
+    fn unclaim(&self, state: &mut State<W>) {
+        state.claimed = false;
+        if state.closed.is_some() {
+            state.queue.clear();
+            self.progress.notify_waiters();
+        }
     }
 
     fn close_locked(&self, state: &mut State<W>, reason: Closed) {
@@ -346,7 +357,9 @@ impl<W: WriteEnd> Outbox<W> {
             (self.release)(pipe);
         }
         state.closing = false;
-        state.queue.clear();
+        if !state.claimed {
+            state.queue.clear();
+        }
         if let Writer::Working(Some(waker)) | Writer::Waiting(waker) =
             std::mem::replace(&mut state.writer, Writer::Working(None))
         {

@@ -245,3 +245,95 @@ async fn many_senders_at_once_lose_nothing_and_keep_their_order() {
         .expect("all there")
         .expect("no panic");
 }
+
+/// A pipe whose child reads what is written, and whose exit is known before the writer is.
+#[derive(Clone)]
+struct ExitsAtOnce {
+    pipe: TestPipe,
+    outbox: Arc<std::sync::OnceLock<std::sync::Weak<Outbox<Self>>>>,
+    /// After so many writes.
+    writes: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl ExitsAtOnce {
+    fn outbox(capacity: usize, writes: usize) -> (TestPipe, Arc<Outbox<Self>>) {
+        let pipe = Self {
+            pipe: TestPipe::new(capacity),
+            outbox: Arc::default(),
+            writes: Arc::new(writes.into()),
+        };
+        let (inner, place) = (pipe.pipe.clone(), Arc::clone(&pipe.outbox));
+        let limits = limits(Framing::Lines);
+        let outbox = Outbox::new(pipe, limits, Handle::current(), Box::new(drop));
+        place.set(Arc::downgrade(&outbox)).expect("set once");
+        (inner, outbox)
+    }
+
+    fn wrote(&self) {
+        use std::sync::atomic::Ordering::Relaxed;
+        if self.writes.fetch_sub(1, Relaxed) == 1
+            && let Some(outbox) = self.outbox.get().and_then(std::sync::Weak::upgrade)
+        {
+            outbox.close(Closed::Exited);
+        }
+    }
+}
+
+impl WriteEnd for ExitsAtOnce {
+    fn try_write(&self, slices: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
+        let written = self.pipe.try_write(slices)?;
+        self.wrote();
+        Ok(written)
+    }
+
+    fn poll_write(
+        &self,
+        cx: &mut std::task::Context<'_>,
+        slices: &[std::io::IoSlice<'_>],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        let written = std::task::ready!(self.pipe.poll_write(cx, slices))?;
+        self.wrote();
+        std::task::Poll::Ready(Ok(written))
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_was_sent_also_where_the_exit_is_known_first() {
+    // By the caller itself.
+    let (_, outbox) = ExitsAtOnce::outbox(100, 1);
+    outbox.send("read".into()).await.expect("written");
+    outbox.send("late".into()).await.expect_err("closed");
+    // By the writer task, with what was queued behind.
+    let (pipe, outbox) = ExitsAtOnce::outbox(4, 2);
+    outbox.try_send(&"12345".into()).expect("taken over");
+    let [queued, flushed] = [false, true].map(|flush| {
+        let outbox = Arc::clone(&outbox);
+        tokio::spawn(async move {
+            match flush {
+                true => outbox.flush().await,
+                false => outbox.send("".into()).await,
+            }
+        })
+    });
+    tokio::task::yield_now().await;
+    assert_eq!(pipe.child_reads(4), b"1234");
+    queued.await.expect("no panic").expect("written");
+    flushed.await.expect("no panic").expect("written");
+    assert_eq!(pipe.child_reads(100), b"5\n\n");
+    outbox.send("late".into()).await.expect_err("closed");
+}
+
+#[tokio::test]
+async fn what_was_written_in_part_was_not_sent() {
+    for writes in [1, 2] {
+        let (pipe, outbox) = ExitsAtOnce::outbox(4, writes);
+        let send = outbox.send("1234567890".into());
+        let read = async {
+            while pipe.child_reads(4).is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let (sent, ()) = tokio::join!(timeout(Duration::from_secs(30), send), read);
+        sent.expect("an answer").expect_err("not all of it");
+    }
+}

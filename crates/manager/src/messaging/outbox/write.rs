@@ -47,7 +47,6 @@ impl<W: WriteEnd> Outbox<W> {
         // Before the claim is given up: whoever closes the pipe then has the last hold of it.
         drop(pipe);
         let mut state = self.lock();
-        state.claimed = false;
         let outcome = match result {
             Ok(written) if written == len => {
                 state.queue.end_direct();
@@ -56,6 +55,7 @@ impl<W: WriteEnd> Outbox<W> {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                 let closed = failed(&error);
                 self.close_locked(&mut state, closed.clone());
+                self.unclaim(&mut state);
                 return Err(SendFailure::Closed(closed));
             }
             short => {
@@ -66,6 +66,7 @@ impl<W: WriteEnd> Outbox<W> {
                 Direct::TakenOver(done)
             }
         };
+        self.unclaim(&mut state);
         if state.queue.has_work() {
             match outcome {
                 // The pipe had room: what queued up meanwhile is likely to fit as well.
@@ -114,12 +115,12 @@ impl<W: WriteEnd> Outbox<W> {
             let result = pipe.try_write(&queue::slices(&chunks));
             drop(pipe);
             let mut state = self.lock();
-            state.claimed = false;
             let would_block =
                 matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
             if !would_block {
                 self.written(&mut state, result);
             }
+            self.unclaim(&mut state);
             if would_block {
                 break;
             }
@@ -168,7 +169,11 @@ impl<W: WriteEnd> Outbox<W> {
         loop {
             let pipe = {
                 let mut state = self.lock();
-                if state.claimed && state.pipe.is_some() {
+                if state.pipe.is_none() {
+                    state.writer = Writer::Absent;
+                    return Poll::Ready(());
+                }
+                if state.claimed {
                     state.writer = Writer::Working(Some(cx.waker().clone()));
                     return Poll::Pending;
                 }
@@ -189,10 +194,16 @@ impl<W: WriteEnd> Outbox<W> {
             let result = pipe.poll_write(cx, &queue::slices(&chunks));
             drop(pipe);
             let mut state = self.lock();
-            state.claimed = false;
-            match result {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(result) => self.written(&mut state, result),
+            let pending = match result {
+                Poll::Pending => true,
+                Poll::Ready(result) => {
+                    self.written(&mut state, result);
+                    false
+                }
+            };
+            self.unclaim(&mut state);
+            if pending {
+                return Poll::Pending;
             }
         }
     }
