@@ -87,16 +87,21 @@ from_missing!(WriteMessageError ReadMessageError GetLogsError FollowLogsError Ke
 #[derive(Debug, Clone)]
 pub struct ProcessManagerHandle {
     sender: mpsc::Sender<Command>,
-    pool: Pool,
+    /// Reads logs.
+    log_readers: Pool,
     /// Weak: handles do not keep what the manager ends with.
     events: Weak<Context>,
 }
 
 impl ProcessManagerHandle {
-    pub(crate) fn new(sender: mpsc::Sender<Command>, pool: Pool, events: Weak<Context>) -> Self {
+    pub(crate) fn new(
+        sender: mpsc::Sender<Command>,
+        log_readers: Pool,
+        events: Weak<Context>,
+    ) -> Self {
         Self {
             sender,
-            pool,
+            log_readers,
             events,
         }
     }
@@ -386,8 +391,8 @@ impl ProcessManagerHandle {
         self.sender.is_closed()
     }
 
-    pub(crate) fn pool(&self) -> &Pool {
-        &self.pool
+    pub(crate) fn log_readers(&self) -> &Pool {
+        &self.log_readers
     }
 }
 

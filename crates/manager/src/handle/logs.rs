@@ -155,7 +155,7 @@ impl ProcessHandle {
     ) -> Result<LogPage, GetLogsError> {
         let process = self.present::<GetLogsError>()?;
         process
-            .query_logs(stream, query, self.manager().pool())
+            .query_logs(stream, query, self.manager().log_readers())
             .await
     }
 
@@ -194,7 +194,7 @@ impl ProcessHandle {
         from: FollowFrom,
     ) -> Result<LogFollower, FollowLogsError> {
         let process = self.present::<FollowLogsError>()?;
-        process.follow_logs(stream, from, self.manager().pool())
+        process.follow_logs(stream, from, self.manager().log_readers())
     }
 
     /// Moves its logs out of its run directory, so that they are there when it has been removed: one plain
@@ -215,7 +215,7 @@ impl ProcessHandle {
     ) -> Result<Vec<(LogStream, PathBuf)>, KeepLogsError> {
         let process = self.present::<KeepLogsError>()?;
         process
-            .keep_logs(directory.as_ref(), self.manager().pool())
+            .keep_logs(directory.as_ref(), self.manager().log_readers())
             .await
     }
 }

@@ -31,7 +31,8 @@ const END: usize = 64;
 /// A log that is a file of the child.
 #[derive(Debug)]
 pub(crate) struct FileLog {
-    file: Arc<File>,
+    /// Until its process is removed.
+    file: Mutex<Option<Arc<File>>>,
     /// What is new was written while somebody followed it, so not long ago.
     followed: AtomicBool,
     counted: Mutex<Counted>,
@@ -68,20 +69,30 @@ pub(crate) enum Changed {
 
 impl FileLog {
     /// `file` must be open for reading.
-    pub(crate) fn new(file: File) -> Self {
+    pub(crate) fn new(file: Arc<File>) -> Self {
         let counted = Counted {
             stride: BLOCK as u64,
             ..Counted::default()
         };
         Self {
-            file: Arc::new(file),
+            file: Mutex::new(Some(file)),
             followed: AtomicBool::new(false),
             counted: Mutex::new(counted),
         }
     }
 
-    pub(crate) fn file(&self) -> &File {
-        &self.file
+    /// Fails once it was let go.
+    pub(super) fn file(&self) -> io::Result<Arc<File>> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.clone().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Whoever still has the log does not hold the room that its file takes.
+    pub(super) fn let_go(&self) {
+        self.file
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
     }
 
     fn counted(&self) -> MutexGuard<'_, Counted> {
@@ -111,8 +122,9 @@ impl FileLog {
         &self,
         clock: impl FnOnce() -> Option<Time>,
     ) -> io::Result<Option<Changed>> {
+        let file = self.file()?;
         let mut counted = self.counted();
-        let metadata = self.file.metadata()?;
+        let metadata = file.metadata()?;
         // Not before the length: nothing that is read was written after it.
         let now = clock();
         let mut changed = None;
@@ -120,11 +132,11 @@ impl FileLog {
             changed = Some(Changed::Removed);
         }
         let length = metadata.len();
-        if counted.is_truncated(&self.file, length)? {
+        if counted.is_truncated(&file, length)? {
             changed = Some(Changed::Truncated(counted.begin_anew()));
         }
         let position = counted.counter.position();
-        counted.read(&self.file, length, now)?;
+        counted.read(&file, length, now)?;
         if now.is_none() && counted.counter.position() > position {
             counted.unknown_until = Some(Time::of(SystemTime::now()));
         }
@@ -132,7 +144,8 @@ impl FileLog {
     }
 
     /// What was counted.
-    pub(super) fn view(&self) -> View {
+    pub(super) fn view(&self) -> io::Result<View> {
+        let file = self.file()?;
         let counted = self.counted();
         let counter = counted.counter;
         let first = counted.records.first();
@@ -143,10 +156,10 @@ impl FileLog {
             lines: counter.started() - counted.first,
             at: first.map_or(0, |record| record.offset),
             time: first.and_then(|record| record.time),
-            content: Content::Open(Arc::clone(&self.file)),
+            content: Content::Open(file),
             index: Index::Held(Arc::clone(&counted.records)),
         };
-        View {
+        Ok(View {
             parts: vec![part],
             started: counter.started(),
             ended: counter.ended(),
@@ -154,7 +167,7 @@ impl FileLog {
             complete: counted.complete,
             unknown_until: counted.unknown_until,
             origin: None,
-        }
+        })
     }
 }
 

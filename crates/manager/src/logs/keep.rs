@@ -17,7 +17,7 @@ pub(super) fn keep(log: &Log, directory: &Path) -> Result<PathBuf, (PathBuf, io:
             let pieces = store.pieces();
             gather(&pieces, &target).map(|bases| store.moved(&target, &bases))
         }
-        Route::File(file) => copy(file.file(), &target),
+        Route::File(log) => log.file().and_then(|file| copy(&file, &target)),
     };
     match moved {
         Ok(()) => Ok(target),

@@ -80,7 +80,7 @@ impl Log {
                         "the file was removed by somebody: it can be read here alone".to_owned(),
                     ),
                 }
-                Ok(log.view())
+                log.view()
             }
         }
     }
@@ -137,6 +137,9 @@ impl Log {
     /// Its files go: what cannot be read from now on is nobody's fault.
     pub(crate) fn removed(&self) {
         self.removed.store(true, Ordering::Relaxed);
+        if let Route::File(log) = &self.route {
+            log.let_go();
+        }
     }
 
     pub(super) fn fault(&self, reason: String) {

@@ -166,7 +166,7 @@ fn the_time_of_a_line_is_that_of_its_end() {
         let (mut appender, store) = log(root.path(), None);
         let path = root.path().join("file");
         let mut writer = fs::File::create(&path).expect("made");
-        let file = FileLog::new(fs::File::open(&path).expect("there"));
+        let file = FileLog::new(Arc::new(fs::File::open(&path).expect("there")));
         let chunks = ["a", "b\nc", "d", "\n", "e\n", "f"];
         for (second, chunk) in (0..).zip(chunks) {
             appender.append(chunk.as_bytes(), at(second));
@@ -175,7 +175,7 @@ fn the_time_of_a_line_is_that_of_its_end() {
         }
         let view = match route {
             LogRoute::Pipe => store.view(),
-            LogRoute::File => file.view(),
+            LogRoute::File => file.view().expect("held"),
         };
         let page = LogsQuery::fetch_all().run(&view, LogStream::Stdout);
         let lines = page.expect("found").into_lines();
@@ -343,22 +343,25 @@ fn a_file_that_is_truncated_goes_on_with_its_numbers() {
     let root = tempfile::tempdir().expect("a directory");
     let path = root.path().join("log");
     fs::write(&path, "0\n1\n2").expect("written");
-    let log = FileLog::new(fs::File::open(&path).expect("there"));
+    let log = FileLog::new(Arc::new(fs::File::open(&path).expect("there")));
     let changed = |log: &FileLog| log.refresh(|| None).expect("read");
     assert_eq!(changed(&log), None);
-    assert_eq!(read(&log.view(), 1).0, lines_of(b"0\n1\n2")[1..]);
+    assert_eq!(
+        read(&log.view().expect("held"), 1).0,
+        lines_of(b"0\n1\n2")[1..]
+    );
     fs::write(&path, "3\n").expect("written");
     assert_eq!(changed(&log), Some(file::Changed::Truncated(3)));
-    let (lines, dropped) = read(&log.view(), 0);
+    let (lines, dropped) = read(&log.view().expect("held"), 0);
     assert_eq!((lines, dropped), (vec![(3, b"3".to_vec(), true)], 3));
     // As long as before, and longer, but another text.
     fs::write(&path, "4\n5\n6\n7").expect("written");
     assert_eq!(changed(&log), Some(file::Changed::Truncated(1)));
-    assert_eq!(read(&log.view(), 4).0.len(), 4);
+    assert_eq!(read(&log.view().expect("held"), 4).0.len(), 4);
     fs::remove_file(&path).expect("removed");
     assert_eq!(changed(&log), Some(file::Changed::Removed));
     assert_eq!(changed(&log), None);
-    assert_eq!(read(&log.view(), 4).0.len(), 4);
+    assert_eq!(read(&log.view().expect("held"), 4).0.len(), 4);
 }
 
 #[test]
@@ -366,13 +369,13 @@ fn times_of_a_file_are_those_that_were_observed() {
     let root = tempfile::tempdir().expect("a directory");
     let path = root.path().join("log");
     let mut writer = fs::File::create(&path).expect("made");
-    let log = FileLog::new(fs::File::open(&path).expect("there"));
+    let log = FileLog::new(Arc::new(fs::File::open(&path).expect("there")));
     for observed in [None, Some(10), Some(20), None, Some(40)] {
         io::Write::write_all(&mut writer, b"line\nline\n").expect("written");
         log.refresh(|| observed.map(|second| Time::of(at(second))))
             .expect("read");
     }
-    let view = log.view();
+    let view = log.view().expect("held");
     let page = LogsQuery::fetch_all().run(&view, LogStream::Stdout);
     let lines = page.expect("found").into_lines();
     let times: Vec<_> = lines.iter().map(LogLine::time).collect();

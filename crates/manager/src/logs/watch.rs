@@ -21,7 +21,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::file::FileLog;
 use super::log::Log;
 use crate::file_events::FileEvents;
 use crate::flag::Flag;
@@ -34,7 +33,7 @@ const EVERY: Duration = Duration::from_millis(10);
 
 pub(crate) struct Watch {
     pub(crate) log: Arc<Log>,
-    pub(crate) file: Arc<FileLog>,
+    pub(crate) file: Arc<File>,
     pub(crate) exit: Arc<Flag>,
     pub(crate) events: Arc<FileEvents>,
     pub(crate) bounds: DrainBounds,
@@ -95,7 +94,7 @@ impl Watch {
         loop {
             let armed = Instant::now();
             let change = self.events.changed(&self.path());
-            match os::has_writers(self.file.file()) {
+            match os::has_writers(&self.file) {
                 Ok(false) => return OutputState::Complete,
                 Ok(true) => {}
                 Err(error) => {
@@ -132,11 +131,11 @@ impl Watch {
     }
 
     fn path(&self) -> PathBuf {
-        path_of(self.file.file())
+        path_of(&self.file)
     }
 
     fn length(&self) -> u64 {
-        let metadata: io::Result<_> = self.file.file().metadata();
+        let metadata: io::Result<_> = self.file.metadata();
         metadata.map_or(0, |metadata| metadata.len())
     }
 }

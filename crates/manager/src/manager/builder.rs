@@ -198,11 +198,12 @@ impl ProcessManagerBuilder {
         }
         let dir = Arc::new(dir);
         let (sender, commands) = mpsc::channel(REQUESTS);
-        let pool = Pool::new();
+        let (pool, readers) = (Pool::new(), Pool::new());
         let context = Arc::new(Context {
             dir,
-            pool: pool.clone(),
+            pool,
             log_pool: Pool::new(),
+            log_readers: readers.clone(),
             log_budget: Budget::new(self.total_log_limit.0),
             log_hook: self.log_hook,
             failed_logs: self.failed_logs,
@@ -227,6 +228,6 @@ impl ProcessManagerBuilder {
         };
         let events = Arc::downgrade(&manager.context);
         tokio::spawn(manager.run());
-        Ok(ProcessManagerHandle::new(sender, pool, events))
+        Ok(ProcessManagerHandle::new(sender, readers, events))
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Context {
     pub(crate) pool: Pool,
     /// Writes logs: apart, so that nothing slow of others holds that up.
     pub(crate) log_pool: Pool,
+    /// Reads logs: a large file may take long.
+    pub(crate) log_readers: Pool,
     /// Of the logs of all its processes.
     pub(crate) log_budget: Arc<Budget>,
     pub(crate) log_hook: Option<LogHook>,

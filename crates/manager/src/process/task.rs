@@ -413,7 +413,11 @@ impl Task {
             (failed, &self.context.failed_logs, self.process.channels())
         {
             let directory = directory.join(self.process.id().to_string());
-            if let Err(error) = channels.logs.keep(&directory, &self.context.pool).await {
+            if let Err(error) = channels
+                .logs
+                .keep(&directory, &self.context.log_readers)
+                .await
+            {
                 tracing::warn!(process = %self.process.id(), %error, "the logs of a failed process were not kept");
             }
         }

@@ -107,8 +107,8 @@ impl Task {
                 (pipe, target)
             }
             LogEndRoute::File(file) => {
-                let file = Arc::new(FileLog::new(file));
-                let log = log(Route::File(Arc::clone(&file)));
+                let file = Arc::new(file);
+                let log = log(Route::File(Arc::new(FileLog::new(Arc::clone(&file)))));
                 logs.add(Arc::clone(&log));
                 let watch = Watch {
                     log,
@@ -116,7 +116,7 @@ impl Task {
                     exit: Arc::clone(&self.exit),
                     events: Arc::clone(&self.context.files),
                     bounds: self.context.drain,
-                    pool: self.context.pool.clone(),
+                    pool: self.context.log_readers.clone(),
                 };
                 self.outputs.spawn(watch.run());
                 return Ok(());
@@ -130,7 +130,7 @@ impl Task {
     fn start_hooks(&mut self, logs: &Logs, hooks: [Option<LogHook>; 2]) {
         for hook in hooks.into_iter().flatten() {
             for log in logs.all() {
-                let follower = log.follow(FollowFrom::Beginning, &self.context.pool);
+                let follower = log.follow(FollowFrom::Beginning, &self.context.log_readers);
                 self.log_hooks
                     .spawn(hook.clone().run(self.process.id(), follower));
             }
