@@ -1,3 +1,4 @@
+use std::io::IoSlice;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -280,7 +281,7 @@ impl ExitsAtOnce {
 }
 
 impl WriteEnd for ExitsAtOnce {
-    fn try_write(&self, slices: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let written = self.pipe.try_write(slices)?;
         self.wrote();
         Ok(written)
@@ -289,8 +290,8 @@ impl WriteEnd for ExitsAtOnce {
     fn poll_write(
         &self,
         cx: &mut std::task::Context<'_>,
-        slices: &[std::io::IoSlice<'_>],
-    ) -> std::task::Poll<std::io::Result<usize>> {
+        slices: &[IoSlice<'_>],
+    ) -> std::task::Poll<io::Result<usize>> {
         let written = std::task::ready!(self.pipe.poll_write(cx, slices))?;
         self.wrote();
         std::task::Poll::Ready(Ok(written))
