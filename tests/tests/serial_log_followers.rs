@@ -108,3 +108,25 @@ fn a_thousand_logs_are_followed_by_the_pipe_route() {
 fn a_thousand_logs_are_followed_by_the_file_route() {
     a_thousand_followers(LogRoute::File);
 }
+
+/// What is being started has copies of what is open here, for a moment, which keeps nobody's output open.
+#[test]
+fn children_that_start_meanwhile_do_not_cut_the_output_of_others() {
+    let _alone = alone();
+    checked_for(LONG, async |test| {
+        for route in [LogRoute::Pipe, LogRoute::File] {
+            let lives = futures::stream::iter(0..2 * CHILDREN).map(|_| async {
+                let cmd = Cmd::new(programs::sh()).args(["-c", "echo line"]);
+                let child = test
+                    .spawn(cmd.logging(Logging::stdout().route(route)))
+                    .await;
+                let report = child.wait().within("the end").await.unwrap();
+                report.output() == OutputState::Complete
+            });
+            let complete = lives
+                .buffer_unordered(32)
+                .filter(|complete| std::future::ready(*complete));
+            assert_eq!(complete.count().await, 2 * CHILDREN, "{route:?}");
+        }
+    });
+}

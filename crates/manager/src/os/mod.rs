@@ -12,6 +12,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
@@ -134,6 +135,14 @@ pub(crate) fn watch(
     // is dropped; the `AsyncFd` owns it and nothing in this crate replaces a descriptor in place.
     let watched = unsafe { AsyncFd::register_with_interest(fd, interest) };
     watched.map_err(tokio::io::unix::AsyncFdRegisterError::into_parts)
+}
+
+/// Held from the opening of a child's ends until they are closed here. A child that is started meanwhile has
+/// copies of them until its program runs, which on a busy machine is longer than the quiet period: output
+/// that nobody holds would count as cut.
+pub(crate) fn starting() -> MutexGuard<'static, ()> {
+    static STARTING: Mutex<()> = Mutex::new(());
+    STARTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether anybody has the file open for writing; `file` must be open for reading only, and the file be

@@ -116,6 +116,7 @@ impl Launch {
         let path = cmd.environment().resolve("PATH", inherited_path);
         let program = program::resolve(cmd.program(), path.as_deref())
             .map_err(|error| refused(&name, error))?;
+        let starting = os::starting();
         let channels = channels::open(cmd, run_dir.path(), &self.files, self.capture)?;
 
         let group = self.dir.group(self.id);
@@ -144,6 +145,7 @@ impl Launch {
         let spawned = identity::spawn(&mut command, cmd.identity(), &needs);
         // The child's ends: ours would keep its pipes from ever showing their end.
         drop(command);
+        drop(starting);
         let spawned = spawned.map_err(|error| {
             refused(
                 &name,

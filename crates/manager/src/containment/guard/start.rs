@@ -56,6 +56,7 @@ pub(super) fn start(
     group: Option<&Path>,
     dirs: &[&Path],
 ) -> io::Result<(Pid, OwnedFd, ChildStdin)> {
+    let starting = crate::os::starting();
     let mut child = Command::new("/bin/sh")
         .args(["-c", SCRIPT])
         .arg("procession-guard")
@@ -69,6 +70,7 @@ pub(super) fn start(
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
+    drop(starting);
     let pid = Pid::from_raw(child.id().cast_signed()).ok_or(io::ErrorKind::InvalidData)?;
     let stdin = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
     match pidfd_open(pid, PidfdFlags::empty()) {
