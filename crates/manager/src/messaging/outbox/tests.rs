@@ -310,9 +310,10 @@ async fn what_was_written_was_sent_also_where_the_exit_is_known_first() {
     let [queued, flushed] = [false, true].map(|flush| {
         let outbox = Arc::clone(&outbox);
         tokio::spawn(async move {
-            match flush {
-                true => outbox.flush().await,
-                false => outbox.send("".into()).await,
+            if flush {
+                outbox.flush().await
+            } else {
+                outbox.send("".into()).await
             }
         })
     });
