@@ -116,6 +116,9 @@ impl Launch {
         let path = cmd.environment().resolve("PATH", inherited_path);
         let program = program::resolve(cmd.program(), path.as_deref())
             .map_err(|error| refused(&name, error))?;
+        if let Some(dir) = cmd.working_directory() {
+            check_directory(dir).map_err(|error| refused(&name, error))?;
+        }
         let starting = os::starting();
         let channels = channels::open(cmd, run_dir.path(), &self.files, self.capture)?;
 
@@ -125,7 +128,6 @@ impl Launch {
             command(cmd, &program, group.is_some()).map_err(|error| refused(&name, error))?;
         command.args(cmd.arguments()).process_group(0);
         if let Some(dir) = cmd.working_directory() {
-            check_directory(dir).map_err(|error| refused(&name, error))?;
             command.current_dir(dir);
         }
         self.set_environment(&mut command, cmd, &channels.environment);
