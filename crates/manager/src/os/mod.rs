@@ -137,10 +137,13 @@ pub(crate) fn watch(
     watched.map_err(tokio::io::unix::AsyncFdRegisterError::into_parts)
 }
 
+/// A turn to start a child.
+pub(crate) type Starting = MutexGuard<'static, ()>;
+
 /// Held from the opening of a child's ends until they are closed here. A child that is started meanwhile has
 /// copies of them until its program runs, which on a busy machine is longer than the quiet period: output
 /// that nobody holds would count as cut.
-pub(crate) fn starting() -> MutexGuard<'static, ()> {
+pub(crate) fn starting() -> Starting {
     static STARTING: Mutex<()> = Mutex::new(());
     STARTING.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -119,7 +119,6 @@ impl Launch {
         if let Some(dir) = cmd.working_directory() {
             check_directory(dir).map_err(|error| refused(&name, error))?;
         }
-        let starting = os::starting();
         let channels = channels::open(cmd, run_dir.path(), &self.files, self.capture)?;
 
         let group = self.dir.group(self.id);
@@ -147,7 +146,7 @@ impl Launch {
         let spawned = identity::spawn(&mut command, cmd.identity(), &needs);
         // The child's ends: ours would keep its pipes from ever showing their end.
         drop(command);
-        drop(starting);
+        drop(channels.starting);
         let spawned = spawned.map_err(|error| {
             refused(
                 &name,

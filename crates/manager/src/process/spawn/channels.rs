@@ -20,6 +20,7 @@ use crate::file_events::{Change, FileEvents};
 use crate::logs::LogStream;
 use crate::model::command::{LogRoute, Logging};
 use crate::model::{Cmd, Output, Stdin, Transport};
+use crate::os;
 use crate::run_dir::{self, create_fifo, create_new, open_own};
 
 /// Our end of a stream that is logged.
@@ -61,6 +62,8 @@ pub(super) struct Channels {
     /// The child's stdin, stdout and stderr.
     pub(super) child: [Stdio; 3],
     pub(super) environment: ChildEnvironment,
+    /// To be dropped when the child runs and its ends are closed here.
+    pub(super) starting: os::Starting,
 }
 
 pub(super) fn open(
@@ -76,6 +79,8 @@ pub(super) fn open(
     let mut stdout = output(cmd.stdout_target(), true).map_err(failed)?;
     let mut stderr = output(cmd.stderr_target(), false).map_err(failed)?;
     let mut environment = ChildEnvironment::new(run_dir);
+    // What is to be opened for the user may be slow, a FIFO for example: not within the turn.
+    let starting = os::starting();
 
     let mut stdout_free = *cmd.stdout_target() == Output::Null;
     let mut stderr_free = *cmd.stderr_target() == Output::Null;
@@ -151,6 +156,7 @@ pub(super) fn open(
         ours,
         child: [stdin, stdout, stderr],
         environment,
+        starting,
     })
 }
 
