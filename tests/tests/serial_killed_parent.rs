@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use procession_manager::{Cmd, Framing, Messaging};
+use procession_manager::{Cmd, Framing, Messaging, ProcessManager};
 use procession_tests::scene::Scene;
 use procession_tests::{Within as _, alone, checked, eventually_blocking, fixture, procfs};
 
@@ -45,6 +45,38 @@ fn nothing_is_left_of_a_parent_that_is_starting_children() {
         parent.kill();
         scene.await_silence(&[], &[&directory], GUARD);
     }
+}
+
+/// No child is there before the guard is, or a parent that is killed just then would leave it.
+#[test]
+fn the_guard_is_there_before_the_first_child() {
+    let _alone = alone();
+    checked(async |test| {
+        for round in 0..10 {
+            let directory = test.scratch().join(format!("round-{round}"));
+            std::fs::create_dir(&directory).expect("made");
+            let manager = ProcessManager::spawn(&directory).expect("the manager starts");
+            let child = Cmd::new("sleep").arg("1000");
+            let child = manager.spawn_with_handle(child).await.expect("it starts");
+            let info = child.get_process_info().await.expect("it is there");
+            let child = info.pid().and_then(procfs::Stat::of).expect("it runs");
+            let name = directory.display().to_string();
+            let guard = procfs::guards()
+                .into_iter()
+                .find(|guard| procfs::command_line(guard.pid).contains(&name))
+                .expect("there is a guard");
+            // Starts are told in ticks; within one the numbers are in order.
+            assert!(
+                (guard.started, guard.pid) < (child.started, child.pid),
+                "round {round}: {guard:?}, {child:?}"
+            );
+            manager
+                .shutdown()
+                .within("the shutdown")
+                .await
+                .expect("ended");
+        }
+    });
 }
 
 #[test]
