@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use std::io::{BufRead as _, BufReader, Lines};
+use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use procession_manager::{
     ProcessManagerHandle, RemovalReason,
 };
 use procession_tests::{Checked, Within as _, checked, ci_factor, fixture, programs};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 fn sh(script: &str) -> Cmd {
     Cmd::new(programs::sh()).args(["-c", script])
@@ -241,6 +242,12 @@ impl Parent {
         self.output.next().expect("a line").unwrap()
     }
 
+    /// Ends it with this value, so that nobody waits for its next line for ever.
+    fn ended_at_last(&self) -> Ended {
+        let pid = Pid::from_raw(self.process.id().cast_signed()).unwrap();
+        Ended(pidfd_open(pid, PidfdFlags::empty()).unwrap())
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.process.id().cast_signed()).unwrap();
         kill_process(pid, signal).unwrap();
@@ -252,6 +259,15 @@ impl Parent {
         let left = std::fs::read_dir(test.scratch().join(name)).unwrap();
         let left: Vec<_> = left.collect();
         assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+struct Ended(OwnedFd);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It may have ended, and then nobody else is hit.
+        let _ = pidfd_send_signal(&self.0, Signal::KILL);
     }
 }
 
@@ -267,6 +283,7 @@ fn a_signal_to_the_parent_is_an_orderly_shutdown() {
         for (name, signal) in [("SIGTERM", Signal::TERM), ("SIGINT", Signal::INT)] {
             let script = "trap 'exit 3' TERM; echo here; sleep 1000 & wait";
             let mut parent = Parent::start(test, name, script);
+            let _ended = parent.ended_at_last();
             parent.signal(signal);
             let parent = beside(move || {
                 assert_eq!(parent.next(), "stopping");
@@ -284,6 +301,7 @@ fn a_second_signal_to_the_parent_forces_it() {
     checked(async |test| {
         let script = "trap '' TERM; echo here; while :; do sleep 1000; done";
         let mut parent = Parent::start(test, "forced", script);
+        let _ended = parent.ended_at_last();
         parent.signal(Signal::TERM);
         let (parent, took) = beside(move || {
             assert_eq!(parent.next(), "stopping");

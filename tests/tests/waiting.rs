@@ -27,11 +27,14 @@ fn a_wait_that_runs_out_and_one_that_does_not() {
     checked(async |test| {
         let child = exits_when_told(test, 5).await;
         let soon = Duration::from_millis(20);
-        assert_eq!(child.wait_timeout(soon).await.unwrap(), None);
+        let wait = child.wait_timeout(soon).within("the time-out");
+        assert_eq!(wait.await.unwrap(), None);
         let manager = test.manager();
-        assert_eq!(manager.wait_timeout(child.id(), soon).await.unwrap(), None);
+        let wait = manager.wait_timeout(child.id(), soon);
+        assert_eq!(wait.within("the time-out").await.unwrap(), None);
         assert!(child.get_process_info().await.unwrap().is_running());
-        assert_eq!(child.wait_timeout(Duration::ZERO).await.unwrap(), None);
+        let wait = child.wait_timeout(Duration::ZERO).within("the time-out");
+        assert_eq!(wait.await.unwrap(), None);
 
         child.send_message("go").await.unwrap();
         let report = child.wait_timeout(Duration::from_mins(1)).await.unwrap();

@@ -122,7 +122,9 @@ impl FileLog {
         &self,
         clock: impl FnOnce() -> Option<Time>,
     ) -> io::Result<Option<Changed>> {
-        let file = self.file()?;
+        let Ok(file) = self.file() else {
+            return Ok(None);
+        };
         let mut counted = self.counted();
         let metadata = file.metadata()?;
         // Not before the length: nothing that is read was written after it.
@@ -143,13 +145,13 @@ impl FileLog {
         Ok(changed)
     }
 
-    /// What was counted.
-    pub(super) fn view(&self) -> io::Result<View> {
-        let file = self.file()?;
+    /// What was counted. All of it is dropped once the file was let go.
+    pub(super) fn view(&self) -> View {
+        let file = self.file().ok();
         let counted = self.counted();
         let counter = counted.counter;
         let first = counted.records.first();
-        let part = Part {
+        let part = file.map(|file| Part {
             start: counted.start,
             len: counter.position() - counted.start,
             first: counted.first,
@@ -158,16 +160,16 @@ impl FileLog {
             time: first.and_then(|record| record.time),
             content: Content::Open(file),
             index: Index::Held(Arc::clone(&counted.records)),
-        };
-        Ok(View {
-            parts: vec![part],
+        });
+        View {
+            parts: part.into_iter().collect(),
             started: counter.started(),
             ended: counter.ended(),
             end: counter.position(),
             complete: counted.complete,
             unknown_until: counted.unknown_until,
             origin: None,
-        })
+        }
     }
 }
 

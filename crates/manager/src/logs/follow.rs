@@ -60,6 +60,7 @@ impl LogFollower {
             member: log.join(),
             pool,
             next,
+            over: false,
         };
         Self {
             ready: VecDeque::new(),
@@ -112,12 +113,14 @@ struct Follow {
     pool: Pool,
     /// The line that comes next; the one that is being written, where that is not known yet.
     next: Option<u64>,
+    /// There is nothing more to be had.
+    over: bool,
 }
 
 impl Follow {
     /// The next lines, once there are any; none at the end.
     async fn read(mut self) -> (Vec<Item>, Self) {
-        loop {
+        while !self.over {
             // Seen before the look: what comes in between wakes it again.
             let complete = self.member.progress.borrow_and_update().complete;
             let (log, next) = (Arc::clone(&self.member.log), self.next);
@@ -130,10 +133,10 @@ impl Follow {
                 Ok(Err(error)) | Err(error) => {
                     let failed = FollowLogsError::IoError(error);
                     // What fails once may fail at once again: not before there is something new.
-                    if complete {
-                        return (Vec::new(), self);
+                    self.over = complete;
+                    if !complete {
+                        let _ = self.member.progress.changed().await;
                     }
-                    let _ = self.member.progress.changed().await;
                     return (vec![Err(failed)], self);
                 }
             };
@@ -141,9 +144,10 @@ impl Follow {
                 return (items, self);
             }
             if self.member.progress.changed().await.is_err() {
-                return (Vec::new(), self);
+                break;
             }
         }
+        (Vec::new(), self)
     }
 }
 
@@ -160,7 +164,8 @@ fn batch(log: &Log, next: Option<u64>, complete: bool) -> io::Result<(u64, Vec<I
     let mut lines = view.lines(from);
     let mut items: Vec<Item> = Vec::new();
     let (mut bytes_left, mut end) = (BATCH_BYTES, from);
-    while items.len() < BATCH_LINES && bytes_left > 0 {
+    // What has not ended is not even read: it may be long, and would be read again each time that it grows.
+    while items.len() < BATCH_LINES && bytes_left > 0 && (complete || lines.number() < view.ended) {
         match lines.next() {
             None => break,
             Some(Step::Dropped { first, count }) => {

@@ -80,7 +80,7 @@ impl Log {
                         "the file was removed by somebody: it can be read here alone".to_owned(),
                     ),
                 }
-                log.view()
+                Ok(log.view())
             }
         }
     }

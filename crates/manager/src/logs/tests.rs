@@ -175,7 +175,7 @@ fn the_time_of_a_line_is_that_of_its_end() {
         }
         let view = match route {
             LogRoute::Pipe => store.view(),
-            LogRoute::File => file.view().expect("held"),
+            LogRoute::File => file.view(),
         };
         let page = LogsQuery::fetch_all().run(&view, LogStream::Stdout);
         let lines = page.expect("found").into_lines();
@@ -346,22 +346,19 @@ fn a_file_that_is_truncated_goes_on_with_its_numbers() {
     let log = FileLog::new(Arc::new(fs::File::open(&path).expect("there")));
     let changed = |log: &FileLog| log.refresh(|| None).expect("read");
     assert_eq!(changed(&log), None);
-    assert_eq!(
-        read(&log.view().expect("held"), 1).0,
-        lines_of(b"0\n1\n2")[1..]
-    );
+    assert_eq!(read(&log.view(), 1).0, lines_of(b"0\n1\n2")[1..]);
     fs::write(&path, "3\n").expect("written");
     assert_eq!(changed(&log), Some(file::Changed::Truncated(3)));
-    let (lines, dropped) = read(&log.view().expect("held"), 0);
+    let (lines, dropped) = read(&log.view(), 0);
     assert_eq!((lines, dropped), (vec![(3, b"3".to_vec(), true)], 3));
     // As long as before, and longer, but another text.
     fs::write(&path, "4\n5\n6\n7").expect("written");
     assert_eq!(changed(&log), Some(file::Changed::Truncated(1)));
-    assert_eq!(read(&log.view().expect("held"), 4).0.len(), 4);
+    assert_eq!(read(&log.view(), 4).0.len(), 4);
     fs::remove_file(&path).expect("removed");
     assert_eq!(changed(&log), Some(file::Changed::Removed));
     assert_eq!(changed(&log), None);
-    assert_eq!(read(&log.view().expect("held"), 4).0.len(), 4);
+    assert_eq!(read(&log.view(), 4).0.len(), 4);
 }
 
 #[test]
@@ -375,7 +372,7 @@ fn times_of_a_file_are_those_that_were_observed() {
         log.refresh(|| observed.map(|second| Time::of(at(second))))
             .expect("read");
     }
-    let view = log.view().expect("held");
+    let view = log.view();
     let page = LogsQuery::fetch_all().run(&view, LogStream::Stdout);
     let lines = page.expect("found").into_lines();
     let times: Vec<_> = lines.iter().map(LogLine::time).collect();
