@@ -203,6 +203,8 @@ fn close_input_before_the_child_has_opened_its_pipe() {
                     .await
                     .unwrap();
             }
+            // Before it can end.
+            let stream = child.subscribe_message_stream().await.unwrap();
             let mut closing = Box::pin(child.close_input());
             // As far as it goes before the child opens.
             let early = futures::poll!(&mut closing);
@@ -212,7 +214,6 @@ fn close_input_before_the_child_has_opened_its_pipe() {
             if early.is_pending() {
                 closing.within("the close").await.unwrap();
             }
-            let stream = child.subscribe_message_stream().await.unwrap();
             assert_eq!(stream.count().within("the end").await, sent);
             assert!(child.wait().within("the exit").await.unwrap().success());
         }

@@ -65,13 +65,14 @@ impl Segment {
         })
     }
 
-    fn add(&mut self, length: u64, counted: Counted, record: Option<Record>) {
+    fn add(&mut self, chunk: &Chunk, record: Option<Record>) {
+        let counted = chunk.counted;
         if self.lines == 0 {
             self.first = counted.first;
             self.at = self.len + counted.at;
-            self.time = record.and_then(|record| record.time);
+            self.time = Some(chunk.time);
         }
-        self.len += length;
+        self.len += chunk.length;
         self.lines += counted.lines;
         self.waiting.extend(record);
     }
@@ -92,6 +93,15 @@ impl Segment {
             },
         }
     }
+}
+
+/// What has passed: its length, its lines and time, and what was counted after it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Chunk {
+    pub(super) length: u64,
+    pub(super) counted: Counted,
+    pub(super) time: Time,
+    pub(super) counter: Counter,
 }
 
 /// What is kept of a log, and what has passed.
@@ -116,17 +126,10 @@ impl Segments {
 
     /// A chunk has passed, and is in this segment; in none where it could not be written, or was dropped
     /// meanwhile.
-    pub(super) fn passed(
-        &mut self,
-        segment: Option<u64>,
-        length: u64,
-        counted: Counted,
-        record: Option<Record>,
-        counter: Counter,
-    ) {
-        self.counted = counter;
+    pub(super) fn passed(&mut self, segment: Option<u64>, chunk: &Chunk, record: Option<Record>) {
+        self.counted = chunk.counter;
         if let Some(segment) = segment.and_then(|number| self.get(number)) {
-            segment.add(length, counted, record);
+            segment.add(chunk, record);
         }
     }
 

@@ -20,7 +20,7 @@ use std::time::SystemTime;
 use super::LogStream;
 use super::budget::Budget;
 use super::index::{Counted, Counter, RECORD, Time};
-use super::segments::{Segment, Segments};
+use super::segments::{Chunk, Segment, Segments};
 use super::view::{Content, View};
 use crate::run_dir::create_new;
 
@@ -245,16 +245,22 @@ impl Appender {
             }
             Err(error) => {
                 self.seal_or_drop();
-                let length = piece.len() as u64;
-                let counter = self.counter;
-                self.log
-                    .segments()
-                    .passed(None, length, counted, None, counter);
+                let chunk = self.chunk(piece, counted);
+                self.log.segments().passed(None, &chunk, None);
                 self.broken = true;
                 if !std::mem::replace(&mut self.failing, true) {
                     troubles.push(Trouble::Refused(error));
                 }
             }
+        }
+    }
+
+    fn chunk(&self, piece: &[u8], counted: Counted) -> Chunk {
+        Chunk {
+            length: piece.len() as u64,
+            counted,
+            time: self.last,
+            counter: self.counter,
         }
     }
 
@@ -309,7 +315,8 @@ impl Appender {
         counted: Counted,
         with_record: bool,
     ) -> io::Result<bool> {
-        let (last, length, counter) = (self.last, piece.len() as u64, self.counter);
+        let chunk = self.chunk(piece, counted);
+        let (last, length) = (chunk.time, chunk.length);
         // The room may have been that of the active one.
         if let Some(active) = &self.active
             && self.log.segments().get(active.number).is_none()
@@ -332,7 +339,7 @@ impl Appender {
             .get(active.number)
             .and_then(|segment| segment.timed(counted, last))
             .filter(|_| with_record);
-        segments.passed(Some(active.number), length, counted, record, counter);
+        segments.passed(Some(active.number), &chunk, record);
         let Some(segment) = segments.get(active.number) else {
             return Ok(false);
         };
