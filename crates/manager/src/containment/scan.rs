@@ -66,7 +66,8 @@ pub(super) struct Seen {
     group: i32,
     alive: bool,
     guard: bool,
-    /// Without an environment, and so without tags.
+    /// Without an environment that can be read, and so without tags: what is ending has none, and newer
+    /// kernels refuse to open it (`ESRCH`).
     bare: bool,
     pub(super) tags: Vec<Tag>,
 }
@@ -193,10 +194,11 @@ impl Scanner {
         if stat.flags & PF_KTHREAD != 0 {
             return Ok(());
         }
-        let (mut tags, mut empty, mut guard) = (Vec::new(), false, false);
+        let (mut tags, mut empty, mut guard, mut bare) = (Vec::new(), false, false, true);
         if stat.alive() {
             if let Some(environ) = self.environ(pid, &stat)? {
                 empty = environ.is_empty();
+                bare = empty;
                 tags = tags_of(environ);
             }
             if empty {
@@ -212,7 +214,7 @@ impl Scanner {
             group: stat.group,
             alive: stat.alive(),
             guard,
-            bare: empty,
+            bare,
             tags,
         });
         for tag in snapshot.seen[index].tags.clone() {

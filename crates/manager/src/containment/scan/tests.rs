@@ -166,6 +166,34 @@ fn a_guard_and_what_it_starts_are_passed_over() {
 }
 
 #[test]
+fn what_is_ending_lives_until_it_is_a_zombie() {
+    let tags = vec![Tag::Manager(Uuid::new_v4())];
+    let known = Seen {
+        pid: Pid::from_raw(100_001).expect("not zero"),
+        start: 1,
+        parent: 1,
+        group: 7,
+        alive: true,
+        guard: false,
+        bare: false,
+        tags: tags.clone(),
+    };
+    let lives = |change: fn(&mut Seen)| {
+        let mut now = known.clone();
+        change(&mut now);
+        let mut snapshot = Snapshot::default();
+        snapshot.add(now);
+        snapshot.lives(&known)
+    };
+    assert!(lives(|_| {}));
+    assert!(lives(|now| (now.bare, now.tags) = (true, Vec::new())));
+    assert!(!lives(|now| now.alive = false));
+    assert!(!lives(|now| now.tags = Vec::new()));
+    assert!(!lives(|now| now.start = 2));
+    assert!(!lives(|now| now.group = 8));
+}
+
+#[test]
 fn neither_this_process_nor_the_first_is_a_member() {
     let own = rustix::process::getpid();
     let tag = Tag::Manager(Uuid::new_v4());
