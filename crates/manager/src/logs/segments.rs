@@ -19,6 +19,8 @@ pub(super) struct Segment {
     at: u64,
     time: Option<Time>,
     pub(super) content: Content,
+    /// Moved out of the run directory: it takes no room of any limit, and its file is the user's.
+    pub(super) kept: bool,
     pub(super) index: Arc<PathBuf>,
     /// Records in the file, and those that are not there yet.
     pub(super) written: u64,
@@ -43,6 +45,7 @@ impl Segment {
             at: 0,
             time: None,
             content: Content::Named(Arc::new(content), 0),
+            kept: false,
             index: Arc::new(index),
             written: 0,
             waiting: Vec::new(),

@@ -81,12 +81,11 @@ impl StoreLog {
     pub(super) fn moved(&self, to: &Path, bases: &[(u64, u64)]) {
         let to = Arc::new(to.to_owned());
         for (number, base) in bases {
-            let freed = self.segments().get(*number).map(|segment| {
+            let freed = self.segments().get(*number).and_then(|segment| {
                 let content = Content::Named(Arc::clone(&to), *base);
-                (
-                    std::mem::replace(&mut segment.content, content),
-                    segment.size(),
-                )
+                let old = std::mem::replace(&mut segment.content, content);
+                let first = !std::mem::replace(&mut segment.kept, true);
+                first.then(|| (old, segment.size()))
             });
             let Some((content, size)) = freed else {
                 continue;
@@ -117,7 +116,7 @@ impl Drop for StoreLog {
             .segments
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner);
-        for segment in segments.iter_mut() {
+        for segment in segments.iter_mut().filter(|segment| !segment.kept) {
             for budget in &self.budgets {
                 budget.remove(segment.number, segment.size());
             }

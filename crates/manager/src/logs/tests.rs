@@ -399,3 +399,44 @@ fn times_of_a_file_are_those_that_were_observed() {
         );
     }
 }
+
+#[test]
+fn what_was_moved_out_stays_there_and_gives_its_room_back_once() {
+    let root = tempfile::tempdir().expect("a directory");
+    let total = Budget::new(Some(LEAST));
+    let new = |name: &str| {
+        let dir = root.path().join(name);
+        fs::create_dir(&dir).expect("made");
+        let own = Budget::new(None);
+        (
+            Appender::new(&dir, LogStream::Stdout, own, Arc::clone(&total)),
+            dir,
+        )
+    };
+    let ((mut moved, log), _) = new("moved");
+    let ((mut other, _other), dir) = new("other");
+    for appender in [&mut moved, &mut other] {
+        assert!(appender.append(&vec![b'a'; 3 * EIGHTH], at(0)).is_empty());
+        appender.end();
+    }
+    let targets = ["first", "second"].map(|name| root.path().join(name));
+    for target in &targets {
+        let mut end = 0;
+        let mut bases = Vec::new();
+        for (number, length, _) in log.pieces() {
+            bases.push((number, end));
+            end += length;
+        }
+        fs::write(target, vec![b'a'; 3 * EIGHTH]).expect("written");
+        log.moved(target, &bases);
+    }
+    assert!(
+        targets.iter().all(|target| target.exists()),
+        "both are the user's"
+    );
+    drop((moved, log));
+    // What the other one takes still counts: nine eighths would be too much.
+    let ((mut third, _log), third_dir) = new("third");
+    third.append(&vec![b'c'; 6 * EIGHTH], at(1));
+    assert!(on_disk(&dir) + on_disk(&third_dir) <= LEAST);
+}
