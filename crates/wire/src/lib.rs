@@ -10,6 +10,7 @@
 //! | cut a stream into frames | [`frame`]: [`FrameDecoder`], [`FrameHead`], and [`Frame`], which owns |
 //! | know how much to read | [`buffer`] |
 //! | bound what is on its way | [`credit`]: [`SendCredit`], [`ReceiveWindow`] |
+//! | keep account of requests | [`request`]: [`Asked`](request::Asked), [`Accepted`](request::Accepted) |
 //! | tell a child where its channel is | [`env`](mod@env): [`ChildEnvironment`] |
 #![cfg_attr(
     any(feature = "json", feature = "message-pack"),
@@ -54,6 +55,7 @@ pub mod frame;
 mod framing;
 pub mod line;
 mod message;
+pub mod request;
 
 pub use credit::{CreditExceeded, ReceiveWindow, SendCredit};
 pub use env::{
