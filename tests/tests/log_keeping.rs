@@ -173,6 +173,46 @@ fn logs_of_what_has_failed_are_kept() {
     });
 }
 
+/// The second time by the user, or at the removal of what has failed.
+#[test]
+fn logs_that_are_kept_twice_are_left_where_they_were_kept_first() {
+    for route in ROUTES {
+        checked(async |test| {
+            let (first, failed) = (test.scratch().join("first"), test.scratch().join("failed"));
+            let builder = ProcessManager::builder().working_directory(test.scratch());
+            let manager = builder.keep_failed_logs(&failed).spawn().unwrap();
+            for status in [0, 1] {
+                let script = format!("seq 1 100000; echo end >&2; exit {status}");
+                // In several files before.
+                let logging = Logging::stdout_and_stderr().route(route).limit(1 << 20);
+                let child = manager.spawn_with_handle(sh(&script, logging));
+                let child = child.await.unwrap();
+                let report = child.wait().within("the end").await.unwrap();
+                assert_eq!(report.code(), Some(status));
+                let id = child.id().to_string();
+                let places = [first.join(&id), failed.join(&id)];
+                let kept = child.keep_logs(&places[0]).within("the move").await;
+                let file = |stream: LogStream| (stream, places[0].join(format!("{stream}.log")));
+                assert_eq!(kept.unwrap(), [STDOUT, LogStream::Stderr].map(file));
+                let whole = |place: &Path| {
+                    read(place, "stdout.log") == text(1, 100_000)
+                        && read(place, "stderr.log") == "end\n"
+                };
+                assert!(whole(&places[0]), "all of it");
+                if status == 0 {
+                    let kept = child.keep_logs(&places[1]).within("the move").await;
+                    kept.unwrap();
+                    assert!(places.iter().all(|place| whole(place)), "all of it, twice");
+                    assert_eq!(all(&child).await.lines().len(), 100_000);
+                }
+                child.remove().within("the removal").await.unwrap();
+                assert!(places.iter().all(|place| whole(place)), "all of it, twice");
+            }
+            manager.shutdown().within("the shutdown").await.unwrap();
+        });
+    }
+}
+
 #[test]
 fn a_log_is_readable_until_its_process_is_removed() {
     for route in ROUTES {
