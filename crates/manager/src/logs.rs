@@ -9,7 +9,7 @@
 //!
 //! Nothing that reads can hold up the child: readers look at a [`view`] of what is kept, on threads of
 //! the [pool](crate::process::pool), and find lines by number and time through sparse records
-//! ([`index`]). Followers are only told that there is more ([`log`]), and read it back ([`follow`]).
+//! ([`index`], read by [`records`]). Followers are only told that there is more ([`log`]), and read it back ([`follow`]).
 //!
 //! Memory: a log holds 100 bytes or so for each segment, and up to 256 records of 32 bytes; the others are in
 //! a file beside the segment, 16 bytes for each chunk that arrived. The file route holds 32 bytes for each
@@ -25,6 +25,7 @@ mod keep;
 mod line;
 mod log;
 mod query;
+mod records;
 mod segments;
 mod store;
 #[cfg(test)]

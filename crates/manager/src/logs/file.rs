@@ -19,7 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::index::{Counter, Record, Time};
-use super::view::{Content, Index, Part, View};
+use super::records::Index;
+use super::view::{Content, Part, View};
 
 const BLOCK: usize = 64 * 1024;
 /// Bytes that are read at once.

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::index::{Counted, Counter, RECORD, Record, Time};
-use super::view::{Content, Index, Part, View};
+use super::records::Index;
+use super::view::{Content, Part, View};
 
 /// A file of a log, and the file of its records.
 #[derive(Debug)]
