@@ -16,10 +16,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use futures_core::Stream;
 
-use super::index::Time;
 use super::line::{FollowFrom, LogCursor, LogLine};
 use super::log::{Log, Membership};
 use super::view::Step;
@@ -172,22 +170,11 @@ fn batch(log: &Log, next: Option<u64>, complete: bool) -> io::Result<(u64, Vec<I
                 items.push(Err(FollowLogsError::Dropped { first, count }));
                 end = first + count;
             }
-            Some(Step::Line { ended: false, .. }) if !complete => break,
-            Some(Step::Line {
-                number,
-                time,
-                bytes,
-                ended,
-            }) => {
-                bytes_left = bytes_left.saturating_sub(bytes.len() + 1);
-                items.push(Ok(LogLine {
-                    number,
-                    time: time.and_then(Time::system),
-                    stream: log.stream,
-                    bytes: Bytes::copy_from_slice(bytes),
-                    ended,
-                }));
-                end = number + 1;
+            Some(Step::Line(line)) if !line.ended && !complete => break,
+            Some(Step::Line(line)) => {
+                bytes_left = bytes_left.saturating_sub(line.bytes.len() + 1);
+                items.push(Ok(LogLine::new(log.stream, &line)));
+                end = line.number + 1;
             }
         }
     }

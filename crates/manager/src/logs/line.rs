@@ -8,6 +8,9 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::index::Time;
+use super::view::Line;
+
 /// Which log of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LogStream {
@@ -48,6 +51,16 @@ pub struct LogLine {
 }
 
 impl LogLine {
+    pub(super) fn new(stream: LogStream, line: &Line<'_>) -> Self {
+        Self {
+            number: line.number,
+            time: line.time.and_then(Time::system),
+            stream,
+            bytes: Bytes::copy_from_slice(line.bytes),
+            ended: line.ended,
+        }
+    }
+
     /// Its number: 0 is the first line that the process wrote. It never changes, and no other line of
     /// this log ever has it.
     pub fn number(&self) -> u64 {
@@ -216,13 +229,13 @@ mod tests {
             (b"\xff nul \0", "\u{fffd} nul \0"),
         ];
         for (bytes, text) in table {
-            let line = LogLine {
+            let line = Line {
                 number: 0,
                 time: None,
-                stream: LogStream::Stdout,
-                bytes: Bytes::from_static(bytes),
+                bytes,
                 ended: true,
             };
+            let line = LogLine::new(LogStream::Stdout, &line);
             assert_eq!(line.text(), text);
             assert_eq!(line.to_string(), text);
             assert_eq!(line.bytes(), bytes);

@@ -6,7 +6,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use memchr::memmem::Finder;
 
 use super::index::Time;
@@ -251,21 +250,10 @@ impl Search<'_> {
                 Some(Step::Dropped { first, count }) => {
                     self.page.dropped += (first + count).min(to) - first;
                 }
-                Some(Step::Line {
-                    number,
-                    time,
-                    bytes,
-                    ended,
-                }) => {
-                    if self.query.conditions.iter().all(|one| one.holds(bytes)) {
-                        let line = LogLine {
-                            number,
-                            time: time.and_then(Time::system),
-                            stream: self.stream,
-                            bytes: Bytes::copy_from_slice(bytes),
-                            ended,
-                        };
-                        page.push(line);
+                Some(Step::Line(line)) => {
+                    let mut conditions = self.query.conditions.iter();
+                    if conditions.all(|one| one.holds(line.bytes)) {
+                        page.push(LogLine::new(self.stream, &line));
                     }
                 }
             }

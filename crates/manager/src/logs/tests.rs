@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::budget::LEAST;
 use super::index::Time;
 use super::store::{StoreLog, Trouble};
-use super::view::{Step, View};
+use super::view::{Line, Step, View};
 use super::*;
 use crate::model::command::LogRoute;
 
@@ -42,15 +42,10 @@ fn read(view: &View, from: u64) -> (Vec<(u64, Vec<u8>, bool)>, u64) {
     let mut expected = from;
     while let Some(step) = lines.next() {
         match step {
-            Step::Line {
-                number,
-                bytes,
-                ended,
-                ..
-            } => {
-                assert_eq!(number, expected, "each line once and in order");
+            Step::Line(line) => {
+                assert_eq!(line.number, expected, "each line once and in order");
                 expected += 1;
-                found.push((number, bytes.to_vec(), ended));
+                found.push((line.number, line.bytes.to_vec(), line.ended));
             }
             Step::Dropped { first, count } => {
                 assert_eq!(first, expected, "each line once and in order");
@@ -146,13 +141,13 @@ fn records_beyond_those_in_memory_are_read_from_their_file() {
             for number in second..(second + 300).min(1000) {
                 let time = Some(Time::of(at(number)));
                 let bytes = number.to_string();
-                let line = Step::Line {
+                let line = Line {
                     number,
                     time,
                     bytes: bytes.as_bytes(),
                     ended: true,
                 };
-                assert_eq!(lines.next(), Some(line));
+                assert_eq!(lines.next(), Some(Step::Line(line)));
             }
         }
     }

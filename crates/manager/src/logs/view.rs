@@ -155,17 +155,24 @@ impl View {
     }
 }
 
+/// A line that was read, where it was read to.
+#[derive(Debug, PartialEq)]
+pub(super) struct Line<'a> {
+    pub(super) number: u64,
+    pub(super) time: Option<Time>,
+    pub(super) bytes: &'a [u8],
+    pub(super) ended: bool,
+}
+
 /// What comes next in a log.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step<'a> {
-    Line {
-        number: u64,
-        time: Option<Time>,
-        bytes: &'a [u8],
-        ended: bool,
-    },
+    Line(Line<'a>),
     /// So many lines from this one on are not there.
-    Dropped { first: u64, count: u64 },
+    Dropped {
+        first: u64,
+        count: u64,
+    },
 }
 
 /// Lines of a view, one after the other.
@@ -263,12 +270,12 @@ impl Lines<'_> {
         match self.advance() {
             Ok(Some((time, line, ended))) => {
                 self.number += 1;
-                Some(Step::Line {
+                Some(Step::Line(Line {
                     number,
                     time,
                     bytes: &self.open.as_ref()?.buffer[line],
                     ended,
-                })
+                }))
             }
             Ok(None) => Some(Step::Dropped {
                 first: number,
