@@ -38,6 +38,18 @@ impl Scene {
         Self { path, _root: root }
     }
 
+    /// A new one with a directory, and a parent in it with `count` children, as by
+    /// [`start_parent`](Self::start_parent), that returns when it is told to.
+    ///
+    /// # Panics
+    /// When they do not all come.
+    pub fn with_parent(program: &str, count: usize) -> (Self, PathBuf, Program) {
+        let scene = Self::new();
+        let directory = scene.directory("work");
+        let parent = scene.start_parent(program, &directory, ("returns", count), None);
+        (scene, directory, parent)
+    }
+
     /// A variable that makes a program one of this scene, where it is started by other means than
     /// [`start`](Self::start).
     pub fn variable(&self) -> (&'static str, &Path) {

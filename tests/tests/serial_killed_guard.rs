@@ -125,14 +125,7 @@ fn directories(directory: &Path, scene: &Scene) -> Vec<PathBuf> {
 #[test]
 fn the_next_manager_sweeps_and_touches_nothing_else() {
     let _alone = alone();
-    let scene = Scene::new();
-    let directory = scene.directory("work");
-    let mut parent = scene.start_parent(
-        fixture!("parent_of_many"),
-        &directory,
-        ("returns", 10),
-        None,
-    );
+    let (scene, directory, mut parent) = Scene::with_parent(fixture!("parent_of_many"), 10);
     let dead = manager_in(&directory);
     let decoys = Decoys::of(&dead, &directory, &scene);
     for guard in scene.guards() {
@@ -174,14 +167,7 @@ fn the_next_manager_sweeps_and_touches_nothing_else() {
 #[test]
 fn a_guard_touches_nothing_else() {
     let _alone = alone();
-    let scene = Scene::new();
-    let directory = scene.directory("work");
-    let mut parent = scene.start_parent(
-        fixture!("parent_of_many"),
-        &directory,
-        ("returns", 10),
-        None,
-    );
+    let (scene, directory, mut parent) = Scene::with_parent(fixture!("parent_of_many"), 10);
     let dead = manager_in(&directory);
     let decoys = Decoys::of(&dead, &directory, &scene);
     parent.kill();

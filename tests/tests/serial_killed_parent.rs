@@ -16,14 +16,7 @@ const GUARD: Duration = Duration::from_secs(2);
 #[test]
 fn nothing_is_left_of_fifteen_hundred_processes() {
     let _alone = alone();
-    let scene = Scene::new();
-    let directory = scene.directory("work");
-    let mut parent = scene.start_parent(
-        fixture!("parent_of_many"),
-        &directory,
-        ("returns", 500),
-        None,
-    );
+    let (scene, directory, mut parent) = Scene::with_parent(fixture!("parent_of_many"), 500);
     parent.kill();
     scene.await_silence(&[], &[&directory], GUARD);
 }
