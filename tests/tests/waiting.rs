@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use procession_manager::{
-    Cmd, ExitCause, ExitReport, MessageStream, Messaging, ProcessHandle, ProcessId, Signal,
-    SignalProcessError, WaitError,
+    Cmd, ExitCause, ExitReport, MessageStream, Messaging, ProcessHandle, ProcessId,
+    ProcessManagerHandle, Signal, SignalProcessError, WaitError,
 };
 use procession_tests::{Checked, Within as _, checked, eventually, procfs, programs};
+use tokio::task::JoinHandle;
 
 fn sh(script: &str) -> Cmd {
     Cmd::new(programs::sh())
@@ -20,6 +21,24 @@ fn sh(script: &str) -> Cmd {
 async fn exits_when_told(test: &Checked, status: i32) -> ProcessHandle {
     test.spawn(sh(&format!("read -r line; exit {status}")))
         .await
+}
+
+/// Five that exit when they are told to, the nth with status n, their identities, and somebody who waits
+/// for them.
+async fn five_waited_for<F>(
+    test: &Checked,
+    wait: impl FnOnce(ProcessManagerHandle, Vec<ProcessId>) -> F,
+) -> (Vec<ProcessHandle>, Vec<ProcessId>, JoinHandle<F::Output>)
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let mut children = Vec::new();
+    for status in 0..5 {
+        children.push(exits_when_told(test, status).await);
+    }
+    let ids: Vec<_> = children.iter().map(ProcessHandle::id).collect();
+    let waiting = tokio::spawn(wait(test.manager().clone(), ids.clone()));
+    (children, ids, waiting)
 }
 
 #[test]
@@ -52,15 +71,8 @@ fn a_wait_that_runs_out_and_one_that_does_not() {
 fn waiting_for_any() {
     checked(async |test| {
         let manager = test.manager();
-        let mut children = Vec::new();
-        for status in 0..5 {
-            children.push(exits_when_told(test, status).await);
-        }
-        let ids: Vec<_> = children.iter().map(ProcessHandle::id).collect();
-        let waiting = tokio::spawn({
-            let (manager, ids) = (manager.clone(), ids.clone());
-            async move { manager.wait_any(ids).await }
-        });
+        let wait = |manager: ProcessManagerHandle, ids| async move { manager.wait_any(ids).await };
+        let (children, ids, waiting) = five_waited_for(test, wait).await;
         children[3].send_message("go").await.unwrap();
         let (id, report) = waiting.within("the first").await.unwrap().unwrap();
         assert_eq!((id, report.code()), (ids[3], Some(3)));
@@ -85,15 +97,8 @@ fn waiting_for_any() {
 fn waiting_for_all() {
     checked(async |test| {
         let manager = test.manager();
-        let mut children = Vec::new();
-        for status in 0..5 {
-            children.push(exits_when_told(test, status).await);
-        }
-        let ids: Vec<_> = children.iter().map(ProcessHandle::id).collect();
-        let waiting = tokio::spawn({
-            let (manager, ids) = (manager.clone(), ids.clone());
-            async move { manager.wait_all(ids).await }
-        });
+        let wait = |manager: ProcessManagerHandle, ids| async move { manager.wait_all(ids).await };
+        let (children, ids, waiting) = five_waited_for(test, wait).await;
         for (nth, child) in children.iter().enumerate().rev() {
             assert!(!waiting.is_finished(), "{nth} still runs");
             child.send_message("go").await.unwrap();
