@@ -64,7 +64,7 @@ impl Budget {
     /// Takes room, for which older segments may have to go.
     pub(super) fn take(&self, bytes: u64) {
         while let Some((number, log)) = self.try_take(bytes) {
-            // It gives back what it took.
+            // It gives back what it took, or has done so where it was moved meanwhile.
             if let Some(log) = log.upgrade() {
                 log.drop_segment(number);
             }
@@ -72,7 +72,7 @@ impl Budget {
     }
 
     /// The oldest segment, where there is no room before that goes.
-    fn try_take(&self, bytes: u64) -> Option<(u64, Weak<StoreLog>)> {
+    pub(super) fn try_take(&self, bytes: u64) -> Option<(u64, Weak<StoreLog>)> {
         let mut used = self.used();
         if self.limit.is_some_and(|limit| used.bytes + bytes > limit)
             && let Some(oldest) = used.segments.pop_first()
@@ -87,5 +87,10 @@ impl Budget {
     pub(super) fn give_back(&self, bytes: u64) {
         let mut used = self.used();
         used.bytes = used.bytes.saturating_sub(bytes);
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> u64 {
+        self.used().bytes
     }
 }

@@ -137,11 +137,16 @@ impl Segments {
         }
     }
 
+    /// Takes it off, unless it was moved: then it takes no room, and its file is the user's.
     pub(super) fn drop_one(&mut self, number: u64) -> Option<Segment> {
         let index = self
             .list
-            .binary_search_by_key(&number, |segment| segment.number);
-        self.list.remove(index.ok()?)
+            .binary_search_by_key(&number, |segment| segment.number)
+            .ok()?;
+        if self.list.get(index)?.kept {
+            return None;
+        }
+        self.list.remove(index)
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Segment> {

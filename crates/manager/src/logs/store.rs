@@ -65,7 +65,7 @@ impl StoreLog {
         self.segments().complete = true;
     }
 
-    /// For the room that it takes.
+    /// For the room that it takes. Where it was moved meanwhile, that has been given back already.
     pub(super) fn drop_segment(&self, number: u64) {
         let dropped = self.segments().drop_one(number);
         let Some(segment) = dropped else { return };
@@ -81,20 +81,22 @@ impl StoreLog {
     pub(super) fn moved(&self, to: &Path, bases: &[(u64, u64)]) {
         let to = Arc::new(to.to_owned());
         for (number, base) in bases {
-            let freed = self.segments().get(*number).and_then(|segment| {
-                let content = Content::Named(Arc::clone(&to), *base);
-                let old = std::mem::replace(&mut segment.content, content);
-                let first = !std::mem::replace(&mut segment.kept, true);
-                first.then(|| (old, segment.size()))
-            });
-            let Some((content, size)) = freed else {
+            // Locked to the end: who finds it moved finds its room given back too, and drops no other for it.
+            let mut segments = self.segments();
+            let Some(segment) = segments.get(*number) else {
                 continue;
             };
-            for budget in &self.budgets {
-                budget.remove(*number, size);
+            let content = Content::Named(Arc::clone(&to), *base);
+            let old = std::mem::replace(&mut segment.content, content);
+            if std::mem::replace(&mut segment.kept, true) {
+                continue;
             }
-            if let Content::Named(path, _) = content {
+            // First: whoever takes the room writes at once.
+            if let Content::Named(path, _) = old {
                 let _ = std::fs::remove_file(&*path);
+            }
+            for budget in &self.budgets {
+                budget.remove(*number, segment.size());
             }
         }
     }

@@ -395,6 +395,55 @@ fn times_of_a_file_are_those_that_were_observed() {
     }
 }
 
+/// Writes what is kept into this file, as all of it.
+fn move_to(log: &StoreLog, pieces: &[(u64, u64, view::Content)], target: &Path) {
+    let (mut end, mut bases) = (0, Vec::new());
+    for (number, length, _) in pieces {
+        bases.push((*number, end));
+        end += length;
+    }
+    fs::write(target, vec![b'a'; end as usize]).expect("written");
+    log.moved(target, &bases);
+}
+
+#[test]
+fn what_is_dropped_while_it_is_moved_stays_the_users_and_gives_its_room_back_once() {
+    for moved_first in [true, false] {
+        let roots = [(); 3].map(|()| tempfile::tempdir().expect("a directory"));
+        let total = Budget::new(Some(LEAST));
+        let [(mut ours, log), (mut others, _other)] = [0, 1].map(|root: usize| {
+            let own = Budget::new(None);
+            let dir = roots[root].path();
+            Appender::new(dir, LogStream::Stdout, own, Arc::clone(&total))
+        });
+        for appender in [&mut ours, &mut others] {
+            assert!(appender.append(&vec![b'a'; 3 * EIGHTH], at(0)).is_empty());
+            appender.end();
+        }
+        let target = roots[2].path().join("stdout.log");
+        let pieces = log.pieces();
+        // Somebody wants room, and it is this segment that is to go.
+        let (number, found) = total.try_take(LEAST).expect("no room");
+        assert_eq!(number, pieces[0].0, "the oldest");
+        let found = found.upgrade().expect("there");
+        if moved_first {
+            move_to(&log, &pieces, &target);
+            found.drop_segment(number);
+        } else {
+            found.drop_segment(number);
+            move_to(&log, &pieces, &target);
+        }
+        let length = fs::metadata(&target).expect("it is the user's").len();
+        assert_eq!(length, 3 * EIGHTH as u64);
+        assert_eq!(total.bytes(), on_disk(roots[1].path()), "what others take");
+        let left: u64 = log.pieces().iter().map(|(_, length, _)| length).sum();
+        let dropped = if moved_first { 0 } else { EIGHTH as u64 };
+        assert_eq!(left, 3 * EIGHTH as u64 - dropped);
+        drop((found, ours, log));
+        assert_eq!(total.bytes(), on_disk(roots[1].path()), "what others take");
+    }
+}
+
 #[test]
 fn what_was_moved_out_stays_there_and_gives_its_room_back_once() {
     let root = tempfile::tempdir().expect("a directory");
@@ -416,14 +465,7 @@ fn what_was_moved_out_stays_there_and_gives_its_room_back_once() {
     }
     let targets = ["first", "second"].map(|name| root.path().join(name));
     for target in &targets {
-        let mut end = 0;
-        let mut bases = Vec::new();
-        for (number, length, _) in log.pieces() {
-            bases.push((number, end));
-            end += length;
-        }
-        fs::write(target, vec![b'a'; 3 * EIGHTH]).expect("written");
-        log.moved(target, &bases);
+        move_to(&log, &log.pieces(), target);
     }
     assert!(
         targets.iter().all(|target| target.exists()),
