@@ -173,7 +173,7 @@ fn logs_of_what_has_failed_are_kept() {
     });
 }
 
-/// The second time by the user, or at the removal of what has failed.
+/// The second time by the user. At the removal of what has failed there is no second copy.
 #[test]
 fn logs_that_are_kept_twice_are_left_where_they_were_kept_first() {
     for route in ROUTES {
@@ -206,9 +206,92 @@ fn logs_that_are_kept_twice_are_left_where_they_were_kept_first() {
                     assert_eq!(all(&child).await.lines().len(), 100_000);
                 }
                 child.remove().within("the removal").await.unwrap();
-                assert!(places.iter().all(|place| whole(place)), "all of it, twice");
+                assert!(whole(&places[0]), "all of it");
+                match status {
+                    0 => assert!(whole(&places[1]), "all of it, twice"),
+                    _ => assert!(!failed.exists(), "the user has kept it"),
+                }
+                let _ = fs::remove_dir_all(&failed);
             }
             manager.shutdown().within("the shutdown").await.unwrap();
+        });
+    }
+}
+
+/// On the pipe route the log is in the user's file. On the file route its own is there still.
+#[test]
+fn logs_whose_kept_files_are_gone_are_not_kept_again() {
+    type Change<'a> = &'a dyn Fn(&Path);
+    checked(async |test| {
+        let failed = test.scratch().join("failed");
+        let builder = ProcessManager::builder().working_directory(test.scratch());
+        let manager = builder.keep_failed_logs(&failed).spawn().unwrap();
+        // To the last file, so that the other one was copied before.
+        let changes: [(&str, Change<'_>); 3] = [
+            ("removed", &|file| fs::remove_file(file).unwrap()),
+            ("cut", &|file| fs::write(file, "").unwrap()),
+            ("rewritten", &|file| {
+                fs::write(file, text(1, 1000)).unwrap();
+            }),
+        ];
+        for route in ROUTES {
+            for (name, change) in changes {
+                let [first, second] =
+                    ["first", "second"].map(|place| test.scratch().join(place).join(name));
+                let logging = Logging::stdout_and_stderr().route(route);
+                let child = manager.spawn_with_handle(sh("seq 1 9; seq 1 9 >&2; exit 1", logging));
+                let child = child.await.unwrap();
+                child.wait().within("the end").await.unwrap();
+                child.keep_logs(&first).within("the move").await.unwrap();
+                let file = first.join("stderr.log");
+                change(&file);
+                let again = child.keep_logs(&second).within("the move").await;
+                match (route, again) {
+                    (LogRoute::Pipe, Err(error @ KeepLogsError::IoError { .. })) => {
+                        let text = error.to_string();
+                        assert!(text.contains(file.to_str().unwrap()), "{text}");
+                        let KeepLogsError::IoError { path, .. } = error else {
+                            return;
+                        };
+                        assert_eq!(path, file, "{name}");
+                        let left = fs::read_dir(&second).unwrap().count();
+                        assert_eq!(left, 0, "nothing half-made");
+                        assert_eq!(texts(all(&child).await.lines()).len(), 9, "its stdout");
+                    }
+                    (LogRoute::File, Ok(kept)) => {
+                        assert_eq!(kept.len(), 2);
+                        assert_eq!(read(&second, "stderr.log"), text(1, 9));
+                    }
+                    (_, other) => panic!("unexpected: {name}: {other:?}"),
+                }
+                assert_eq!(read(&first, "stdout.log"), text(1, 9));
+                child.remove().within("the removal").await.unwrap();
+                assert!(!failed.exists(), "the user has kept it");
+                fs::remove_dir_all(test.scratch().join("first")).unwrap();
+                fs::remove_dir_all(test.scratch().join("second")).unwrap();
+            }
+        }
+        manager.shutdown().within("the shutdown").await.unwrap();
+    });
+}
+
+/// Nothing was moved where one could not be.
+#[test]
+fn logs_are_kept_together_or_not_at_all() {
+    for route in ROUTES {
+        checked(async |test| {
+            let script = "seq 1 9; seq 1 9 >&2";
+            let logging = Logging::stdout_and_stderr().route(route);
+            let child = test.spawn(sh(script, logging)).await;
+            ends(&child).await;
+            fs::write(test.scratch().join("stderr.log"), "precious").unwrap();
+            let refused = child.keep_logs(test.scratch()).within("the move").await;
+            assert!(matches!(refused, Err(KeepLogsError::IoError { .. })));
+            assert!(!test.scratch().join("stdout.log").exists());
+            let other = test.scratch().join("other");
+            child.keep_logs(&other).within("the move").await.unwrap();
+            assert_eq!(read(&other, "stdout.log"), text(1, 9));
+            assert_eq!(read(&other, "stderr.log"), text(1, 9));
         });
     }
 }

@@ -297,11 +297,12 @@ pub enum KeepLogsError {
     /// The process has not ended, or its output is still being read: kill it, or wait for it, first.
     #[error("process {0} has not finished: kill it or wait for it before moving its logs")]
     StillRunning(ProcessId),
-    /// The directory or a file in it could not be made or written. What was there already is not replaced.
-    /// The log is where it was.
-    #[error("cannot keep a log in {}: {source}", path.display())]
+    /// The directory or a file in it could not be made or written, where what was there already is not
+    /// replaced; or a file to which a log was moved before is gone, or was changed since. All logs are where
+    /// they were.
+    #[error("cannot keep a log: {}: {source}", path.display())]
     IoError {
-        /// The directory or file.
+        /// The directory or file, the earlier one where it is that.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,

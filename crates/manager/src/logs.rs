@@ -33,9 +33,8 @@ mod tests;
 mod view;
 mod watch;
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) use budget::Budget;
 pub(crate) use capture::{Capture, Memory, Stored, Target};
@@ -55,13 +54,15 @@ use crate::process::pool::Pool;
 /// The logs of a process.
 #[derive(Debug, Default)]
 pub(crate) struct Logs {
-    logs: Vec<Arc<Log>>,
+    all: Vec<Arc<Log>>,
     memory: Vec<(LogStream, Arc<Mutex<Memory>>)>,
+    /// Whether they were moved. Held while they are: another one would not find them where they were.
+    kept: Arc<Mutex<bool>>,
 }
 
 impl Logs {
     pub(crate) fn add(&mut self, log: Arc<Log>) {
-        self.logs.push(log);
+        self.all.push(log);
     }
 
     pub(crate) fn add_memory(&mut self, stream: LogStream, memory: Arc<Mutex<Memory>>) {
@@ -75,12 +76,12 @@ impl Logs {
     }
 
     pub(crate) fn all(&self) -> &[Arc<Log>] {
-        &self.logs
+        &self.all
     }
 
     /// The log of this stream; that of both, where they are merged.
     fn find(&self, stream: LogStream) -> Option<&Arc<Log>> {
-        let of = |wanted| self.logs.iter().find(move |log| log.stream == wanted);
+        let of = |wanted| self.all.iter().find(move |log| log.stream == wanted);
         of(stream).or_else(|| of(LogStream::Merged))
     }
 
@@ -123,12 +124,36 @@ impl Logs {
         directory: &Path,
         pool: &Pool,
     ) -> Result<Vec<(LogStream, PathBuf)>, KeepLogsError> {
-        let (logs, directory) = (self.logs.clone(), directory.to_owned());
+        self.keep_as(true, directory, pool).await
+    }
+
+    /// The same, unless they were moved before.
+    pub(crate) async fn keep_once(
+        &self,
+        directory: &Path,
+        pool: &Pool,
+    ) -> Result<(), KeepLogsError> {
+        self.keep_as(false, directory, pool).await.map(drop)
+    }
+
+    async fn keep_as(
+        &self,
+        again: bool,
+        directory: &Path,
+        pool: &Pool,
+    ) -> Result<Vec<(LogStream, PathBuf)>, KeepLogsError> {
+        let (logs, directory) = (self.all.clone(), directory.to_owned());
         let failed = |(path, source)| KeepLogsError::IoError { path, source };
-        let place = directory.clone();
-        let kept = pool.run(move || keep_all(&logs, &directory)).await;
-        kept.map_err(|error| failed((place, error)))?
-            .map_err(failed)
+        let (place, kept) = (directory.clone(), Arc::clone(&self.kept));
+        let files = pool.run(move || {
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if *kept && !again {
+                return Ok(Vec::new());
+            }
+            keep::keep(&logs, &directory).inspect(|_| *kept = true)
+        });
+        let files = files.await.map_err(|error| failed((place, error)))?;
+        files.map_err(failed)
     }
 }
 
@@ -139,13 +164,4 @@ fn search(log: &Log, query: &LogsQuery) -> Result<LogPage, QueryError> {
         log.fault(format!("a part of it cannot be read: {error}"));
     }
     Ok(page)
-}
-
-fn keep_all(logs: &[Arc<Log>], directory: &Path) -> Result<keep::Kept, (PathBuf, io::Error)> {
-    std::fs::create_dir_all(directory).map_err(|error| (directory.to_owned(), error))?;
-    let mut kept = Vec::new();
-    for log in logs {
-        kept.push((log.stream, keep::keep(log, directory)?));
-    }
-    Ok(kept)
 }

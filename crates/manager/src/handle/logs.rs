@@ -204,6 +204,10 @@ impl ProcessHandle {
     /// It can be asked about its logs as before. They do not count for the manager's limit any more. On the
     /// [file route](crate::LogRoute::File) the file is copied.
     ///
+    /// All of them are kept, or none. Moved again, they are copied from where they were moved before: both
+    /// copies stay, and the log is in the new one. Where the user has removed or changed the earlier file,
+    /// that is an error.
+    ///
     /// Not cancelled once it was polled.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::index::{Counted, Counter, RECORD, Record, Time};
+use super::keep::Stamp;
 use super::records::Index;
 use super::view::{Content, Part, View};
 
@@ -21,7 +22,7 @@ pub(super) struct Segment {
     time: Option<Time>,
     pub(super) content: Content,
     /// Moved out of the run directory: it takes no room of any limit, and its file is the user's.
-    pub(super) kept: bool,
+    pub(super) kept: Option<Arc<Stamp>>,
     pub(super) index: Arc<PathBuf>,
     /// Records in the file, and those that are not there yet.
     pub(super) written: u64,
@@ -46,7 +47,7 @@ impl Segment {
             at: 0,
             time: None,
             content: Content::Named(Arc::new(content), 0),
-            kept: false,
+            kept: None,
             index: Arc::new(index),
             written: 0,
             waiting: Vec::new(),
@@ -143,7 +144,7 @@ impl Segments {
             .list
             .binary_search_by_key(&number, |segment| segment.number)
             .ok()?;
-        if self.list.get(index)?.kept {
+        if self.list.get(index)?.kept.is_some() {
             return None;
         }
         self.list.remove(index)

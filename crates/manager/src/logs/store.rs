@@ -20,6 +20,7 @@ use std::time::SystemTime;
 use super::LogStream;
 use super::budget::Budget;
 use super::index::{Counted, Counter, RECORD, Time};
+use super::keep::Stamp;
 use super::segments::{Chunk, Segment, Segments};
 use super::view::{Content, View};
 use crate::run_dir::create_new;
@@ -41,6 +42,16 @@ pub(crate) struct StoreLog {
     segments: Mutex<Segments>,
     /// Of its process, and of the manager.
     budgets: [Arc<Budget>; 2],
+}
+
+/// A segment that is to be copied.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) number: u64,
+    pub(super) length: u64,
+    pub(super) content: Content,
+    /// Its file is the user's, and was this one when it was written.
+    pub(super) kept: Option<Arc<Stamp>>,
 }
 
 impl StoreLog {
@@ -78,8 +89,8 @@ impl StoreLog {
 
     /// From now on all that is kept is in this one file, one segment after the other; takes no room of
     /// any limit from then on.
-    pub(super) fn moved(&self, to: &Path, bases: &[(u64, u64)]) {
-        let to = Arc::new(to.to_owned());
+    pub(super) fn moved(&self, to: &Path, bases: &[(u64, u64)], stamp: Stamp) {
+        let (to, stamp) = (Arc::new(to.to_owned()), Arc::new(stamp));
         for (number, base) in bases {
             // Locked to the end: who finds it moved finds its room given back too, and drops no other for it.
             let mut segments = self.segments();
@@ -88,7 +99,7 @@ impl StoreLog {
             };
             let content = Content::Named(Arc::clone(&to), *base);
             let old = std::mem::replace(&mut segment.content, content);
-            if std::mem::replace(&mut segment.kept, true) {
+            if segment.kept.replace(Arc::clone(&stamp)).is_some() {
                 continue;
             }
             // First: whoever takes the room writes at once.
@@ -101,12 +112,15 @@ impl StoreLog {
         }
     }
 
-    /// The numbers, sizes and places of what is kept.
-    pub(super) fn pieces(&self) -> Vec<(u64, u64, Content)> {
+    /// What is kept now.
+    pub(super) fn pieces(&self) -> Vec<Piece> {
         let mut segments = self.segments();
-        let pieces = segments
-            .iter_mut()
-            .map(|segment| (segment.number, segment.len, segment.content.clone()));
+        let pieces = segments.iter_mut().map(|segment| Piece {
+            number: segment.number,
+            length: segment.len,
+            content: segment.content.clone(),
+            kept: segment.kept.clone(),
+        });
         pieces.collect()
     }
 }
@@ -118,7 +132,7 @@ impl Drop for StoreLog {
             .segments
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner);
-        for segment in segments.iter_mut().filter(|segment| !segment.kept) {
+        for segment in segments.iter_mut().filter(|segment| segment.kept.is_none()) {
             for budget in &self.budgets {
                 budget.remove(segment.number, segment.size());
             }

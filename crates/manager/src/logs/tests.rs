@@ -1,13 +1,15 @@
 //! What was written is read, whatever was dropped, cut or lost between.
 
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 
 use super::budget::LEAST;
 use super::index::Time;
+use super::keep::Copy;
 use super::store::{StoreLog, Trouble};
 use super::view::{Line, Step, View};
 use super::*;
@@ -395,17 +397,6 @@ fn times_of_a_file_are_those_that_were_observed() {
     }
 }
 
-/// Writes what is kept into this file, as all of it.
-fn move_to(log: &StoreLog, pieces: &[(u64, u64, view::Content)], target: &Path) {
-    let (mut end, mut bases) = (0, Vec::new());
-    for (number, length, _) in pieces {
-        bases.push((*number, end));
-        end += length;
-    }
-    fs::write(target, vec![b'a'; end as usize]).expect("written");
-    log.moved(target, &bases);
-}
-
 #[test]
 fn what_is_dropped_while_it_is_moved_stays_the_users_and_gives_its_room_back_once() {
     for moved_first in [true, false] {
@@ -421,25 +412,26 @@ fn what_is_dropped_while_it_is_moved_stays_the_users_and_gives_its_room_back_onc
             appender.end();
         }
         let target = roots[2].path().join("stdout.log");
-        let pieces = log.pieces();
+        let route = Route::Pipe(Arc::clone(&log));
+        let copy = Copy::new(&route, target.clone()).expect("copied");
         // Somebody wants room, and it is this segment that is to go.
         let (number, found) = total.try_take(LEAST).expect("no room");
-        assert_eq!(number, pieces[0].0, "the oldest");
+        assert_eq!(number, log.pieces()[0].number, "the oldest");
         let found = found.upgrade().expect("there");
         if moved_first {
-            move_to(&log, &pieces, &target);
+            copy.settle();
             found.drop_segment(number);
         } else {
             found.drop_segment(number);
-            move_to(&log, &pieces, &target);
+            copy.settle();
         }
         let length = fs::metadata(&target).expect("it is the user's").len();
         assert_eq!(length, 3 * EIGHTH as u64);
         assert_eq!(total.bytes(), on_disk(roots[1].path()), "what others take");
-        let left: u64 = log.pieces().iter().map(|(_, length, _)| length).sum();
+        let left: u64 = log.pieces().iter().map(|piece| piece.length).sum();
         let dropped = if moved_first { 0 } else { EIGHTH as u64 };
         assert_eq!(left, 3 * EIGHTH as u64 - dropped);
-        drop((found, ours, log));
+        drop((found, ours, route, log));
         assert_eq!(total.bytes(), on_disk(roots[1].path()), "what others take");
     }
 }
@@ -464,16 +456,102 @@ fn what_was_moved_out_stays_there_and_gives_its_room_back_once() {
         appender.end();
     }
     let targets = ["first", "second"].map(|name| root.path().join(name));
+    let route = Route::Pipe(log);
     for target in &targets {
-        move_to(&log, &log.pieces(), target);
+        let copy = Copy::new(&route, target.clone()).expect("copied");
+        copy.settle();
     }
     assert!(
         targets.iter().all(|target| target.exists()),
         "both are the user's"
     );
-    drop((moved, log));
+    drop((moved, route));
     // What the other one takes still counts: nine eighths would be too much.
     let ((mut third, _log), third_dir) = new("third");
     third.append(&vec![b'c'; 6 * EIGHTH], at(1));
     assert!(on_disk(&dir) + on_disk(&third_dir) <= LEAST);
+}
+
+/// Moves a log of several segments to `first`, has that changed, and copies it again.
+fn kept_again(root: &Path, change: impl Fn(&Path)) -> Result<PathBuf, keep::Refused> {
+    let dir = root.join("run");
+    fs::create_dir(&dir).expect("made");
+    let (mut appender, log) = log(&dir, Some(LEAST));
+    assert!(appender.append(&vec![b'a'; 3 * EIGHTH], at(0)).is_empty());
+    appender.end();
+    let route = Route::Pipe(log);
+    let copy = |name| Copy::new(&route, root.join(name)).map(Copy::settle);
+    change(&copy("first").expect("moved"));
+    copy("second")
+}
+
+#[test]
+fn what_was_moved_and_is_not_there_any_more_is_not_moved_again() {
+    type Change<'a> = &'a dyn Fn(&Path);
+    let foreign = vec![b'b'; 3 * EIGHTH];
+    let write = |path: &Path, bytes: &[u8]| fs::write(path, bytes).expect("written");
+    let changes: [(&str, Change<'_>, io::ErrorKind); 5] = [
+        (
+            "removed",
+            &|path| fs::remove_file(path).expect("removed"),
+            io::ErrorKind::NotFound,
+        ),
+        (
+            "truncated",
+            &|path| write(path, b""),
+            io::ErrorKind::InvalidData,
+        ),
+        (
+            "longer",
+            &|path| write(path, &foreign.repeat(2)),
+            io::ErrorKind::InvalidData,
+        ),
+        (
+            "rewritten",
+            &|path| {
+                // Not within one tick of the file system's clock.
+                std::thread::sleep(Duration::from_millis(50));
+                write(path, &foreign);
+            },
+            io::ErrorKind::InvalidData,
+        ),
+        (
+            "replaced",
+            &|path| {
+                write(&path.with_extension("new"), &foreign);
+                fs::rename(path.with_extension("new"), path).expect("replaced");
+            },
+            io::ErrorKind::InvalidData,
+        ),
+    ];
+    for (name, change, kind) in changes {
+        let root = tempfile::tempdir().expect("a directory");
+        let (path, error) = kept_again(root.path(), change).expect_err(name);
+        assert_eq!(path, root.path().join("first"), "{name}");
+        assert_eq!(error.kind(), kind, "{name}");
+        assert!(!root.path().join("second").exists(), "{name}");
+    }
+    let root = tempfile::tempdir().expect("a directory");
+    let second = kept_again(root.path(), |_| {}).expect("copied");
+    for path in [second, root.path().join("first")] {
+        assert_eq!(fs::read(path).expect("there"), vec![b'a'; 3 * EIGHTH]);
+    }
+}
+
+#[test]
+fn a_segment_that_was_cut_does_not_take_the_next_ones_place_when_it_is_moved() {
+    let root = tempfile::tempdir().expect("a directory");
+    let (mut appender, log) = log(root.path(), Some(LEAST));
+    appender.append(&[b'a'; EIGHTH - 1], at(0));
+    appender.append(b"\n1\n2\n", at(0));
+    appender.end();
+    fs::write(root.path().join("stdout.log"), b"").expect("truncated");
+    let before = read(&log.view(), 0);
+    let route = Route::Pipe(Arc::clone(&log));
+    let target = root.path().join("kept");
+    let copy = Copy::new(&route, target.clone()).expect("copied");
+    copy.settle();
+    assert_eq!(fs::read(target).expect("there"), b"1\n2\n");
+    assert_eq!(read(&log.view(), 0), before);
+    assert_eq!(before.0.len(), 2);
 }

@@ -128,7 +128,8 @@ impl ProcessManagerBuilder {
     /// [`keep_logs`](crate::ProcessHandle::keep_logs). Nowhere unless set.
     ///
     /// Failed is what did not exit with code 0 without having been stopped or killed by this program. Where
-    /// they cannot be kept, a warning tells it by `tracing`.
+    /// they cannot be kept, a warning tells it by `tracing`. Logs that were kept by
+    /// [`keep_logs`](crate::ProcessHandle::keep_logs) already are left at that: there is no second copy.
     pub fn keep_failed_logs(mut self, directory: impl Into<PathBuf>) -> Self {
         self.failed_logs = Some(directory.into());
         self

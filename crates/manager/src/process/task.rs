@@ -400,7 +400,7 @@ impl Task {
         }
     }
 
-    /// Lets the hooks see the rest of its logs, and keeps those of what has failed.
+    /// Lets the hooks see the rest of its logs, and keeps those of what has failed, unless the user did.
     async fn end_logs(&mut self) {
         let hooks = async { while self.log_hooks.join_next().await.is_some() {} };
         if tokio::time::timeout(HOOKS, hooks).await.is_err() {
@@ -415,7 +415,7 @@ impl Task {
             let directory = directory.join(self.process.id().to_string());
             if let Err(error) = channels
                 .logs
-                .keep(&directory, &self.context.log_readers)
+                .keep_once(&directory, &self.context.log_readers)
                 .await
             {
                 tracing::warn!(process = %self.process.id(), %error, "the logs of a failed process were not kept");
