@@ -3,6 +3,8 @@
 //! Each error names the thing that failed and, where there is one, the remedy. All of them are
 //! `#[non_exhaustive]`: later versions may tell more causes apart.
 
+mod request;
+
 use std::io;
 use std::path::PathBuf;
 
@@ -12,6 +14,8 @@ use crate::id::ProcessId;
 use crate::lifecycle::ExitReport;
 use crate::logs::LogStream;
 use crate::model::ConfigurationError;
+
+pub use request::{LastLines, RequestError, WaitReadyError};
 
 const NO_MANAGER: &str =
     "the process manager is not running any more: it was shut down, or its runtime has ended";

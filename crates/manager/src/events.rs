@@ -44,6 +44,25 @@ pub enum Event {
         /// The system's number for it.
         pid: u32,
     },
+    /// It has become ready, as its [`Cmd`](crate::Cmd::ready_when) says.
+    Ready {
+        /// The process.
+        id: ProcessId,
+        /// What it says of itself; may be empty.
+        status: String,
+    },
+    /// It says something else of itself.
+    StatusChanged {
+        /// The process.
+        id: ProcessId,
+        /// What it says.
+        status: String,
+    },
+    /// It no longer answers pings, or has missed its watchdog's time. Told once, until it answers again.
+    Unresponsive {
+        /// The process.
+        id: ProcessId,
+    },
     /// It is being ended: it was stopped or killed, or its time is up.
     Stopping {
         /// The process.
@@ -130,6 +149,9 @@ impl Event {
         match self {
             Self::Spawned { id }
             | Self::Running { id, .. }
+            | Self::Ready { id, .. }
+            | Self::StatusChanged { id, .. }
+            | Self::Unresponsive { id }
             | Self::Stopping { id }
             | Self::Exited { id, .. }
             | Self::Finished { id, .. }
@@ -146,6 +168,10 @@ impl fmt::Display for Event {
         match self {
             Self::Spawned { id } => write!(f, "process {id} is being started"),
             Self::Running { id, pid } => write!(f, "process {id} runs as {pid}"),
+            Self::Ready { id, status } if status.is_empty() => write!(f, "process {id} is ready"),
+            Self::Ready { id, status } => write!(f, "process {id} is ready: {status}"),
+            Self::StatusChanged { id, status } => write!(f, "process {id} says: {status}"),
+            Self::Unresponsive { id } => write!(f, "process {id} does not answer"),
             Self::Stopping { id } => write!(f, "process {id} is being ended"),
             Self::Exited { id, report } => write!(f, "process {id} {report}"),
             Self::Finished { id, report } => write!(f, "process {id} has finished: {report}"),

@@ -6,6 +6,7 @@
 mod endings;
 mod logs;
 mod process;
+mod requests;
 mod scoped;
 
 use std::sync::Weak;
@@ -14,12 +15,13 @@ use procession_wire::Message;
 use tokio::sync::{mpsc, oneshot};
 
 pub use process::ProcessHandle;
+pub use requests::ReplyItems;
 pub use scoped::ScopedProcessHandle;
 
 use crate::error::{
     FollowLogsError, GetLogsError, GetProcessInfoError, KeepLogsError, KillProcessError,
-    ManagerError, ReadMessageError, RemoveProcessError, RunError, SignalProcessError,
-    SpawnProcessError, StopProcessError, WaitError, WriteMessageError,
+    ManagerError, ReadMessageError, RemoveProcessError, RequestError, RunError, SignalProcessError,
+    SpawnProcessError, StopProcessError, WaitError, WaitReadyError, WriteMessageError,
 };
 use crate::events::EventStream;
 use crate::id::ProcessId;
@@ -56,7 +58,7 @@ macro_rules! from_missing {
     )*};
 }
 
-from_missing!(WriteMessageError ReadMessageError GetLogsError FollowLogsError KeepLogsError GetProcessInfoError WaitError KillProcessError RemoveProcessError StopProcessError SignalProcessError);
+from_missing!(WriteMessageError ReadMessageError GetLogsError FollowLogsError KeepLogsError GetProcessInfoError WaitError KillProcessError RemoveProcessError StopProcessError SignalProcessError RequestError WaitReadyError);
 
 /// The way to a process manager: spawn processes through it, and talk to, watch and end them.
 ///

@@ -2,11 +2,12 @@
 
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::id::ProcessId;
 use crate::lifecycle::{ExitReport, ProcessState};
-use crate::process::Status;
+use crate::process::{StartState, Status};
+use crate::statistics::Statistics;
 
 /// What was known of a process when it was asked for.
 ///
@@ -32,6 +33,10 @@ pub struct ProcessInfo {
     started_at: Option<SystemTime>,
     ended_at: Option<SystemTime>,
     report: Option<Arc<ExitReport>>,
+    ready: bool,
+    status: Option<Arc<str>>,
+    pub(crate) latency: Option<Duration>,
+    pub(crate) statistics: Option<Statistics>,
 }
 
 impl ProcessInfo {
@@ -43,6 +48,10 @@ impl ProcessInfo {
             started_at: status.started_at,
             ended_at: status.ended_at,
             report: status.report.clone(),
+            ready: status.start == StartState::Ready,
+            status: status.text.clone(),
+            latency: None,
+            statistics: None,
         }
     }
 
@@ -68,6 +77,28 @@ impl ProcessInfo {
     /// Whether it has not exited yet.
     pub fn is_running(&self) -> bool {
         self.report.is_none()
+    }
+
+    /// Whether it has become ready, as [`Cmd::ready_when`](crate::Cmd::ready_when) says. That stays so when
+    /// it exits.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// What it said last of itself: the text of its `ready` frame, or the `STATUS` of a notification.
+    pub fn status(&self) -> Option<&str> {
+        self.status.as_deref()
+    }
+
+    /// From the last ping that it answered in time to its answer; with
+    /// [`Messaging::liveness`](crate::Messaging::liveness) or a lease only.
+    pub fn latency(&self) -> Option<Duration> {
+        self.latency
+    }
+
+    /// How much went to and fro, with messaging.
+    pub fn statistics(&self) -> Option<Statistics> {
+        self.statistics
     }
 
     /// How it ended, once it has. Final when the state is [`ProcessState::Finished`]; before that

@@ -62,6 +62,7 @@ mod run;
 mod run_dir;
 mod shutdown;
 mod signal;
+mod statistics;
 mod stream_ext;
 
 // Not all of `manager`: a module named `serde` would hide the crate from whoever imports all of us.
@@ -69,22 +70,24 @@ mod stream_ext;
 pub use manager::{
     DEFAULT_GRACE, DEFAULT_OUTPUT_LIMIT, DEFAULT_RETAINED, DEFAULT_TOTAL_LOG_LIMIT, Event,
     EventStream, ExitCause, ExitReport, FollowFrom, FollowLogsError, GetLogsError,
-    GetProcessInfoError, INPUT_PIPE_ENV_NAME, KeepLogsError, KillProcessError, LogCursor,
-    LogFollower, LogHook, LogLine, LogPage, LogStream, LogsQuery, ManagerError, Message,
-    MessageSink, MessageStream, MessageStreamExt, OUTPUT_PIPE_ENV_NAME, OutputState,
-    PROCESS_DATA_DIR_ENV_NAME, ProcessHandle, ProcessId, ProcessInfo, ProcessManager,
-    ProcessManagerBuilder, ProcessManagerHandle, ProcessState, ReadMessageError,
-    ReceiveDeserializedMessageError, ReceiveMessageError, RemovalReason, RemoveProcessError,
-    ResourceUsage, ResultStreamExt, Run, RunError, RunOutput, ScopedProcessHandle, ShutdownSignals,
-    Signal, SignalProcessError, SpawnProcessError, StopProcessError, Swept, TryMessageStreamExt,
-    WaitError, WriteMessageError,
+    GetProcessInfoError, HandlerError, INPUT_PIPE_ENV_NAME, ItemError, KeepLogsError,
+    KillProcessError, LastLines, LogCursor, LogFollower, LogHook, LogLine, LogPage, LogStream,
+    LogsQuery, ManagerError, Message, MessageSink, MessageStream, MessageStreamExt,
+    OUTPUT_PIPE_ENV_NAME, OutputState, PROCESS_DATA_DIR_ENV_NAME, ProcessHandle, ProcessId,
+    ProcessInfo, ProcessManager, ProcessManagerBuilder, ProcessManagerHandle, ProcessState,
+    ReadMessageError, ReceiveDeserializedMessageError, ReceiveMessageError, RemovalReason,
+    RemoveProcessError, ReplyItems, Request, RequestError, RequestHandler, ResourceUsage,
+    ResultStreamExt, Run, RunError, RunOutput, ScopedProcessHandle, ShutdownSignals, Signal,
+    SignalProcessError, SpawnProcessError, Statistics, StopProcessError, Swept,
+    TryMessageStreamExt, WaitError, WaitReadyError, WriteMessageError,
 };
 #[doc(no_inline)]
 pub use model::Runnable;
 #[doc(no_inline)]
 pub use model::command::{
-    Cmd, ConfigurationError, DEFAULT_LOG_LIMIT, Environment, Leftovers, LogRoute, Logging,
-    Messaging, Output, Overflow, Resource, Stdin, Subscription, Transport,
+    Cmd, ConfigurationError, DEFAULT_LOG_LIMIT, DEFAULT_REQUEST_DEADLINE, DEFAULT_START_DEADLINE,
+    Environment, Leftovers, Liveness, LogRoute, Logging, Messaging, Output, Overflow, Readiness,
+    RequestOptions, Resource, Stdin, Subscription, Transport,
 };
 #[doc(no_inline)]
 pub use model::script::{SCRIPT_FILE_PATH_PLACEHOLDER, Script, ScriptRunConfig, ScriptingLanguage};

@@ -3,7 +3,7 @@
 //! ```text
 //!              Stop, Kill (kept for later)
 //!                ┌────┐
-//!                ▼    │ Started    Stop, time-out            grace over, Kill
+//!                ▼    │ Started    Stop, time-out, …         grace over, Kill
 //!  ──► Spawning ──────┴─► Running ───────────► Stopping ───────────────► Killing
 //!          │                │  └───────────────── Kill ────────────────────►│
 //!          │ StartFailed    └──────────────┬─────────┘ Exited               │ Exited
@@ -22,6 +22,9 @@
 //! **Stopping**, in this order: the `stop` frame at once and SIGTERM to the tree at half the grace;
 //! without frames the end of input and SIGTERM at once; SIGKILL to the tree at the end of the grace.
 //! A second stop may only shorten, a kill escalates at once.
+//!
+//! **Starting**: a process that has to show that it has started (by a hello, by being ready) is stopped when
+//! it has not done so in time, or when what it writes is not believed before that.
 //!
 //! **Hunting** the tree goes on until nothing of it is left, and may outlast the exit: the report is
 //! whole for `wait` when the output has been read, and has its count of hunted processes with
@@ -73,6 +76,8 @@ enum Phase {
     Spawning,
     Running {
         since: Instant,
+        /// When it has to count as started, unless it does.
+        start_by: Option<Instant>,
     },
     Stopping {
         since: Instant,
@@ -162,9 +167,9 @@ impl Lifecycle {
     /// When to come back with [`Input::Tick`].
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Running { since } => {
-                let (timeout, _) = self.plan.timeout?;
-                since.checked_add(timeout)
+            Phase::Running { since, start_by } => {
+                let end = self.plan.timeout.and_then(|time| since.checked_add(time));
+                [end, start_by].into_iter().flatten().min()
             }
             Phase::Stopping {
                 term_at, kill_at, ..
@@ -177,6 +182,23 @@ impl Lifecycle {
     pub(crate) fn step(&mut self, input: Input, now: Instant) -> Vec<Effect> {
         match input {
             Input::Started { outputs, frames } => self.started(outputs, frames, now),
+            Input::Begun => {
+                if let Phase::Running { start_by, .. } = &mut self.phase {
+                    *start_by = None;
+                }
+                Vec::new()
+            }
+            Input::StartBy(until) => {
+                if let Phase::Running { start_by, .. } = &mut self.phase {
+                    *start_by = start_by.map(|_| until);
+                }
+                Vec::new()
+            }
+            Input::StartBroken => self.start_broken(now),
+            Input::Unresponsive => match self.phase {
+                Phase::Running { .. } => self.stop(self.plan.grace, ExitCause::Unresponsive, now),
+                _ => Vec::new(),
+            },
             Input::StartFailed => self.start_failed(),
             Input::Stop { grace, cause } => self.stop(grace, cause, now),
             Input::Kill(cause) => self.kill(cause),
@@ -208,7 +230,11 @@ impl Lifecycle {
         }
         self.outputs = outputs;
         self.frames = frames;
-        self.phase = Phase::Running { since: now };
+        let start_by = self.plan.start.map(|time| after(now, time));
+        self.phase = Phase::Running {
+            since: now,
+            start_by,
+        };
         let mut effects = vec![Effect::Publish(ProcessState::Running)];
         effects.extend(match self.early.take() {
             None => Vec::new(),
@@ -216,6 +242,19 @@ impl Lifecycle {
             Some(Early::Kill(cause)) => self.kill(cause),
         });
         effects
+    }
+
+    /// A child that cannot be understood is not asked by a frame.
+    fn start_broken(&mut self, now: Instant) -> Vec<Effect> {
+        match self.phase {
+            Phase::Running {
+                start_by: Some(_), ..
+            } => {
+                self.frames = false;
+                self.stop(self.plan.grace, ExitCause::StartFailed, now)
+            }
+            _ => Vec::new(),
+        }
     }
 
     fn start_failed(&mut self) -> Vec<Effect> {
@@ -236,16 +275,12 @@ impl Lifecycle {
                 });
                 Vec::new()
             }
-            Phase::Running { since } => {
+            Phase::Running { since, .. } => {
                 let since = *since;
                 self.cause = Some(cause);
                 self.asked = true;
-                // A grace that is longer than time itself is none that ends.
-                let never = now + Duration::from_hours(100 * 365 * 24);
-                let kill_at = now.checked_add(grace).unwrap_or(never);
-                let term_at = self
-                    .frames
-                    .then(|| now.checked_add(grace / 2).unwrap_or(never));
+                let kill_at = after(now, grace);
+                let term_at = self.frames.then(|| after(now, grace / 2));
                 self.phase = Phase::Stopping {
                     since,
                     term_at,
@@ -279,9 +314,15 @@ impl Lifecycle {
             return Vec::new();
         }
         match &mut self.phase {
-            Phase::Running { .. } => {
-                let grace = self.plan.timeout.map_or(Duration::ZERO, |(_, grace)| grace);
-                self.stop(grace, ExitCause::TimedOut, now)
+            Phase::Running { start_by, .. } => {
+                let overdue = start_by.is_some_and(|at| now >= at);
+                let (cause, mut effects) = if overdue {
+                    (ExitCause::StartFailed, vec![Effect::StartOverdue])
+                } else {
+                    (ExitCause::TimedOut, Vec::new())
+                };
+                effects.extend(self.stop(self.plan.grace, cause, now));
+                effects
             }
             Phase::Stopping { since, kill_at, .. } if now >= *kill_at => {
                 self.phase = Phase::Killing { since: *since };
@@ -303,7 +344,7 @@ impl Lifecycle {
                 }
                 Vec::new()
             }
-            Phase::Running { since } => {
+            Phase::Running { since, .. } => {
                 self.cause.get_or_insert(cause);
                 self.phase = Phase::Killing { since };
                 let mut effects = vec![Effect::Publish(ProcessState::Stopping)];
@@ -348,8 +389,9 @@ impl Lifecycle {
         now: Instant,
     ) -> Vec<Effect> {
         let killing = matches!(self.phase, Phase::Killing { .. });
-        let (Phase::Running { since } | Phase::Stopping { since, .. } | Phase::Killing { since }) =
-            self.phase
+        let (Phase::Running { since, .. }
+        | Phase::Stopping { since, .. }
+        | Phase::Killing { since }) = self.phase
         else {
             return Vec::new();
         };
@@ -514,4 +556,10 @@ impl Lifecycle {
             _ => vec![Effect::RefuseRemoval],
         }
     }
+}
+
+/// A time that is longer than time itself is none that ends.
+fn after(now: Instant, time: Duration) -> Instant {
+    let never = now + Duration::from_hours(100 * 365 * 24);
+    now.checked_add(time).unwrap_or(never)
 }

@@ -37,19 +37,20 @@ use self::context::Context;
 use self::start_up::start_up;
 pub use crate::containment::Swept;
 pub use crate::error::{
-    FollowLogsError, GetLogsError, GetProcessInfoError, KeepLogsError, KillProcessError,
+    FollowLogsError, GetLogsError, GetProcessInfoError, KeepLogsError, KillProcessError, LastLines,
     ManagerError, ReadMessageError, ReceiveDeserializedMessageError, ReceiveMessageError,
-    RemoveProcessError, RunError, SignalProcessError, SpawnProcessError, StopProcessError,
-    WaitError, WriteMessageError,
+    RemoveProcessError, RequestError, RunError, SignalProcessError, SpawnProcessError,
+    StopProcessError, WaitError, WaitReadyError, WriteMessageError,
 };
 pub use crate::events::{Event, EventStream, RemovalReason};
-pub use crate::handle::{ProcessHandle, ProcessManagerHandle, ScopedProcessHandle};
+pub use crate::handle::{ProcessHandle, ProcessManagerHandle, ReplyItems, ScopedProcessHandle};
 pub use crate::id::ProcessId;
 pub use crate::info::ProcessInfo;
 pub use crate::lifecycle::{ExitCause, ExitReport, OutputState, ProcessState, ResourceUsage};
 pub use crate::logs::{
     FollowFrom, LogCursor, LogFollower, LogHook, LogLine, LogPage, LogStream, LogsQuery,
 };
+pub use crate::messaging::answering::{HandlerError, ItemError, Request, RequestHandler};
 pub use crate::messaging::hub::MessageStream;
 pub use crate::messaging::sink::MessageSink;
 use crate::model::Runnable;
@@ -58,6 +59,7 @@ use crate::process::task::{SpawnOptions, SpawnReply, Task};
 pub use crate::run::{DEFAULT_OUTPUT_LIMIT, Run, RunOutput};
 pub use crate::shutdown::ShutdownSignals;
 pub use crate::signal::Signal;
+pub use crate::statistics::Statistics;
 pub use crate::stream_ext::{MessageStreamExt, ResultStreamExt, TryMessageStreamExt};
 
 /// Requests that may wait for the manager, which answers each at once.

@@ -3,12 +3,17 @@
 //! [`outbox`] sends, [`reader`] receives, and neither waits for the other: a child that does not
 //! read never stops us from reading what it writes.
 
+pub(crate) mod answering;
+pub(crate) mod asking;
 pub(crate) mod buffer;
+pub(crate) mod conversation;
 pub(crate) mod hub;
 pub(crate) mod outbox;
+pub(crate) mod pings;
 pub(crate) mod pipe;
 mod queue;
 pub(crate) mod reader;
+pub(crate) mod signs;
 pub(crate) mod sink;
 pub(crate) mod source;
 #[cfg(test)]

@@ -51,13 +51,16 @@ mod messaging;
 mod options;
 mod quote;
 mod runnable;
+mod startup;
 mod stdio;
 mod validate;
 
 pub use command::{
-    Cmd, ConfigurationError, DEFAULT_LOG_LIMIT, Environment, Leftovers, LogRoute, Logging,
-    Messaging, Output, Overflow, Resource, Stdin, Subscription, Transport,
+    Cmd, ConfigurationError, DEFAULT_LOG_LIMIT, DEFAULT_REQUEST_DEADLINE, DEFAULT_START_DEADLINE,
+    Environment, Leftovers, Liveness, LogRoute, Logging, Messaging, Output, Overflow, Readiness,
+    RequestOptions, Resource, Stdin, Subscription, Transport,
 };
 pub(crate) use identity::{Identity, Limits};
 pub use runnable::Runnable;
 pub use script::{SCRIPT_FILE_PATH_PLACEHOLDER, Script, ScriptRunConfig, ScriptingLanguage};
+pub(crate) use startup::StartDeadline;

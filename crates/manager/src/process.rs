@@ -5,7 +5,9 @@
 //! to the process goes through its task ([`task`]), which asks the pure
 //! [`lifecycle`](crate::lifecycle) what to do.
 
+mod asking;
 mod close_input;
+mod notify;
 pub(crate) mod pool;
 mod program;
 pub(crate) mod spawn;
@@ -17,22 +19,25 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use procession_wire::FrameError;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use self::close_input::Closing;
 use self::pool::Pool;
 use crate::error::{
-    FollowLogsError, GetLogsError, KeepLogsError, ReadMessageError, RemoveProcessError,
+    FollowLogsError, GetLogsError, KeepLogsError, LastLines, ReadMessageError, RemoveProcessError,
     SignalProcessError, WriteMessageError,
 };
 use crate::id::ProcessId;
 use crate::info::ProcessInfo;
 use crate::lifecycle::{ExitCause, ExitReport, OutputState, ProcessState};
 use crate::logs::{FollowFrom, LogFollower, LogPage, LogStream, Logs, LogsQuery};
+use crate::messaging::conversation::Conversation;
 use crate::messaging::hub::Hub;
 use crate::messaging::outbox::{Closed, Outbox, SendFailure};
+use crate::messaging::pings::{self, SharedPings};
 use crate::signal::Signal;
+use crate::statistics::Statistics;
 
 /// How long a failed write waits for the exit that is its likely reason.
 const EXIT_AFTER_BROKEN_PIPE: Duration = Duration::from_millis(250);
@@ -64,6 +69,18 @@ pub(crate) struct Status {
     pub(crate) started_at: Option<SystemTime>,
     pub(crate) ended_at: Option<SystemTime>,
     pub(crate) report: Option<Arc<ExitReport>>,
+    pub(crate) start: StartState,
+    /// What it says of itself.
+    pub(crate) text: Option<Arc<str>>,
+}
+
+/// Whether it is ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StartState {
+    Pending,
+    Ready,
+    /// It never will be, for this reason.
+    Failed(Arc<str>),
 }
 
 /// The child's channels; there once it has been started.
@@ -71,7 +88,11 @@ pub(crate) struct Status {
 pub(crate) struct Channels {
     pub(crate) outbox: Option<Arc<Outbox>>,
     pub(crate) hub: Option<Arc<Hub>>,
+    /// There where it speaks frames both ways.
+    pub(crate) conversation: Option<Arc<Conversation>>,
+    pub(crate) pings: SharedPings,
     pub(crate) logs: Logs,
+    pub(crate) log_readers: Pool,
     pub(crate) closing: Closing,
     pub(crate) program: String,
 }
@@ -82,6 +103,24 @@ pub(crate) struct Process {
     status: watch::Sender<Status>,
     control: mpsc::Sender<Control>,
     channels: OnceLock<Channels>,
+    /// Of its stderr, looked up once it has exited.
+    last_lines: OnceCell<LastLines>,
+}
+
+impl Channels {
+    fn statistics(&self) -> Option<Statistics> {
+        if self.outbox.is_none() && self.hub.is_none() {
+            return None;
+        }
+        let sent = self.outbox.as_ref().map(|outbox| outbox.counts());
+        let received = self.hub.as_ref().map(|hub| hub.counts());
+        let requests = self.conversation.as_ref().map(|asked| asked.counts());
+        Some(Statistics::of(
+            sent.unwrap_or_default(),
+            received.unwrap_or_default(),
+            requests.unwrap_or_default(),
+        ))
+    }
 }
 
 impl Process {
@@ -93,12 +132,15 @@ impl Process {
             started_at: None,
             ended_at: None,
             report: None,
+            start: StartState::Pending,
+            text: None,
         };
         let process = Self {
             id,
             status: watch::Sender::new(status),
             control,
             channels: OnceLock::new(),
+            last_lines: OnceCell::new(),
         };
         (Arc::new(process), requests)
     }
@@ -108,7 +150,20 @@ impl Process {
     }
 
     pub(crate) fn info(&self) -> ProcessInfo {
-        ProcessInfo::new(self.id, &self.status.borrow())
+        let mut info = ProcessInfo::new(self.id, &self.status.borrow());
+        if let Some(channels) = self.channels() {
+            info.latency = pings::lock(&channels.pings).latency();
+            info.statistics = channels.statistics();
+        }
+        info
+    }
+
+    pub(crate) fn start_state(&self) -> StartState {
+        self.status.borrow().start.clone()
+    }
+
+    pub(crate) fn status_text(&self) -> Option<Arc<str>> {
+        self.status.borrow().text.clone()
     }
 
     pub(crate) fn channels(&self) -> Option<&Channels> {

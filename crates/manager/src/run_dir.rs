@@ -44,6 +44,7 @@ pub(crate) const CGROUP: &str = ".procession-cgroup";
 pub(crate) const INPUT: &str = "input";
 pub(crate) const OUTPUT: &str = "output";
 pub(crate) const STDIN: &str = "stdin";
+pub(crate) const NOTIFY: &str = "notify";
 const STDOUT_LOG: &str = "stdout.log";
 const STDERR_LOG: &str = "stderr.log";
 const MERGED_LOG: &str = "merged.log";

@@ -255,6 +255,11 @@ impl<T> Accepted<T> {
         Some(work.answerer)
     }
 
+    /// Who works on it, while it is open.
+    pub fn get(&self, id: u64) -> Option<&T> {
+        self.open.get(&id).map(|work| &work.answerer)
+    }
+
     /// Whether the asker no longer wants the answer, or it has had it.
     pub fn is_cancelled(&self, id: u64) -> bool {
         self.open.get(&id).is_none_or(|work| work.cancelled)

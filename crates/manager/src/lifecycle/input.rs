@@ -1,7 +1,7 @@
 //! What the state machine takes in and what it answers.
 
 use std::process::ExitStatus;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{ExitCause, ExitReport, OutputState, ProcessState, ResourceUsage};
 use crate::model::command::Leftovers;
@@ -16,6 +16,14 @@ pub(crate) enum Input {
         /// Whether a `stop` frame can be sent to it.
         frames: bool,
     },
+    /// It has shown what it was to show to count as started.
+    Begun,
+    /// It may take until then to count as started.
+    StartBy(Instant),
+    /// It never will: what it writes is not believed.
+    StartBroken,
+    /// It no longer answers.
+    Unresponsive,
     /// The child could not be started; everything has been unwound.
     StartFailed,
     /// Ask it to end within this time, for this reason.
@@ -61,6 +69,8 @@ pub(crate) enum Effect {
     },
     /// Somebody waits for the hunt that is under way.
     Hurry,
+    /// It has not shown in time that it has started.
+    StartOverdue,
     /// Tell everybody the new state.
     Publish(ProcessState),
     /// Tell everybody how it ended. Comes with the exit, when the output has been read, and once
@@ -78,8 +88,12 @@ pub(crate) enum Effect {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Plan {
     pub(crate) leftovers: Leftovers,
-    /// How long it may run, and the grace that it is then stopped with.
-    pub(crate) timeout: Option<(Duration, Duration)>,
+    /// The grace of a stop that nobody asked for.
+    pub(crate) grace: Duration,
+    /// How long it may run.
+    pub(crate) timeout: Option<Duration>,
+    /// How long it may take to count as started, where it has to show that.
+    pub(crate) start: Option<Duration>,
     /// Its limit of CPU time.
     pub(crate) cpu_limit: Option<Duration>,
     /// Whether the size of its files is limited.

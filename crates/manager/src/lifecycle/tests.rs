@@ -58,7 +58,7 @@ fn states() -> [(&'static str, Vec<Input>); 8] {
     ]
 }
 
-/// What is done, in few letters: the stop F(rame), E(nd of input), T(ERM), K(ill), H(unt) or h if nobody waits, P(ublish)
+/// What is done, in few letters: the stop F(rame), E(nd of input), T(ERM), K(ill), H(unt) or h if nobody waits, O(verdue start), P(ublish)
 /// and the state, Q(uickly), R(eport), D(rain), N(o removal), C(lean up).
 fn letters(effects: &[Effect]) -> String {
     let letters = effects.iter().map(|effect| match effect {
@@ -69,6 +69,7 @@ fn letters(effects: &[Effect]) -> String {
         Effect::Hunt { urgent: false } => "h".to_owned(),
         Effect::Hunt { urgent: true } => "H".to_owned(),
         Effect::Hurry => "Q".to_owned(),
+        Effect::StartOverdue => "O".to_owned(),
         Effect::Publish(state) => format!("P:{state}"),
         Effect::Report(report) => format!("R:{:?}", report.output()),
         Effect::Drain => "D".to_owned(),
@@ -88,12 +89,19 @@ fn every_state_meets_every_input() {
     let stop = "P:stopping E T";
     let kill = "P:stopping K";
     // The columns: spawning, running, stopping, killing, draining, drained, finished, removed.
-    let table: [(Input, [&str; 8]); 11] = [
+    let table: [(Input, [&str; 8]); 15] = [
         (STARTED, ["P:running", "", "", "", "", "", "", ""]),
         (Input::StartFailed, ["C", "", "", "", "", "", "", ""]),
         (STOP, ["", stop, "", "", "Q", "Q", "", ""]),
         (KILL, ["", kill, "K", "", "Q", "Q", "", ""]),
         (Input::Tick, ["", "", "", "", "", "", "", ""]),
+        (Input::Begun, ["", "", "", "", "", "", "", ""]),
+        (
+            Input::StartBy(Instant::now()),
+            ["", "", "", "", "", "", "", ""],
+        ),
+        (Input::StartBroken, ["", "", "", "", "", "", "", ""]),
+        (Input::Unresponsive, ["", stop, "", "", "", "", "", ""]),
         (by_code(0), ["", gone, exit, dead, "", "", "", ""]),
         (ENDED, ["", "", "", "", "R:Complete", "", "", ""]),
         (HUNTED, ["", "", "", "", "", done, "", ""]),
@@ -105,6 +113,10 @@ fn every_state_meets_every_input() {
         for ((state, path), expected) in states().into_iter().zip(row) {
             let now = Instant::now();
             let mut lifecycle = Lifecycle::new();
+            lifecycle.plan(Plan {
+                grace: GRACE,
+                ..Plan::default()
+            });
             for step in path {
                 lifecycle.step(step, now);
             }
@@ -181,9 +193,88 @@ fn a_grace_without_end_is_no_fault_and_none_at_all_kills() {
 }
 
 #[test]
+fn a_process_that_does_not_show_in_time_that_it_has_started_is_stopped() {
+    let plan = Plan {
+        grace: GRACE,
+        start: Some(Duration::from_secs(10)),
+        timeout: Some(Duration::from_secs(20)),
+        ..Plan::default()
+    };
+    let overdue = [(0, WITH_FRAMES), (9, Input::Tick), (10, Input::Tick)];
+    assert_eq!(course(plan, &overdue)[1..], ["", "O P:stopping F"]);
+    let in_time = [
+        (0, STARTED),
+        (9, Input::Begun),
+        (10, Input::Tick),
+        (11, Input::StartBroken),
+        (20, Input::Tick),
+    ];
+    assert_eq!(course(plan, &in_time)[1..], ["", "", "", "P:stopping E T"]);
+    let start = Instant::now();
+    let later = [
+        (0, STARTED),
+        (9, Input::StartBy(start + Duration::from_secs(15))),
+        (10, Input::Tick),
+        (16, Input::Tick),
+    ];
+    assert_eq!(course(plan, &later)[1..], ["", "", "O P:stopping E T"]);
+}
+
+/// What speaks another protocol is not asked in ours.
+#[test]
+fn a_process_that_cannot_be_understood_at_its_start_is_stopped_without_frames() {
+    let plan = Plan {
+        grace: GRACE,
+        start: Some(Duration::MAX),
+        ..Plan::default()
+    };
+    let steps = [
+        (0, WITH_FRAMES),
+        (1, Input::StartBroken),
+        (2, Input::StartBroken),
+        (5, Input::Tick),
+    ];
+    assert_eq!(course(plan, &steps)[1..], ["P:stopping E T", "", "K"]);
+    let mut lifecycle = Lifecycle::new();
+    lifecycle.plan(plan);
+    let now = Instant::now();
+    lifecycle.step(WITH_FRAMES, now);
+    lifecycle.step(Input::StartBroken, now);
+    assert_eq!(
+        report_of(&mut lifecycle, now).cause(),
+        ExitCause::StartFailed
+    );
+}
+
+#[test]
+fn a_process_that_no_longer_answers_is_asked_first() {
+    let plan = Plan {
+        grace: GRACE,
+        ..Plan::default()
+    };
+    let steps = [
+        (0, WITH_FRAMES),
+        (1, Input::Unresponsive),
+        (3, Input::Tick),
+        (5, Input::Tick),
+    ];
+    assert_eq!(course(plan, &steps)[1..], ["P:stopping F", "T", "K"]);
+}
+
+fn report_of(lifecycle: &mut Lifecycle, now: Instant) -> ExitReport {
+    let effects = lifecycle.step(by_code(0), now);
+    let report = effects.into_iter().find_map(|effect| match effect {
+        Effect::Report(report) => Some(report),
+        _ => None,
+    });
+    report.expect("a report with the exit")
+}
+
+#[test]
 fn a_process_whose_time_is_up_is_stopped() {
     let plan = Plan {
-        timeout: Some((Duration::from_secs(10), GRACE)),
+        grace: GRACE,
+        timeout: Some(Duration::from_secs(10)),
         ..Plan::default()
     };
     let steps = [
@@ -427,6 +518,9 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(Input::OutputEnded(OutputState::Cut)),
         Just(HUNTED),
         Just(Input::Remove),
+        Just(Input::Begun),
+        Just(Input::StartBroken),
+        Just(Input::Unresponsive),
         grace().prop_map(|grace| Input::ShutDown { grace }),
         Just(Input::Abandon),
     ]
@@ -439,7 +533,9 @@ fn any_plan() -> impl Strategy<Value = Plan> {
         } else {
             Leftovers::Kill
         },
-        timeout: timeout.map(|seconds| (Duration::from_secs(seconds), GRACE)),
+        grace: GRACE,
+        start: timeout.map(|seconds| Duration::from_secs(seconds / 2)),
+        timeout: timeout.map(Duration::from_secs),
         ..Plan::default()
     })
 }
@@ -480,7 +576,10 @@ proptest! {
                     Effect::Report(_) => prop_assert_eq!((exits, finished), (1, 0)),
                     Effect::Publish(ProcessState::Finished) => finished += 1,
                     Effect::CleanUp => cleanups += 1,
-                    Effect::Publish(_) | Effect::Drain | Effect::RefuseRemoval => {}
+                    Effect::Publish(_)
+                    | Effect::Drain
+                    | Effect::RefuseRemoval
+                    | Effect::StartOverdue => {}
                 }
                 prop_assert!(exits <= 1 && finished <= exits && hunts <= 1);
             }

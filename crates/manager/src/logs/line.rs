@@ -13,6 +13,11 @@ use super::view::Line;
 
 /// Which log of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum LogStream {
     /// What it wrote to standard output.
     Stdout,

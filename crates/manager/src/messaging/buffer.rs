@@ -159,6 +159,8 @@ pub(crate) struct Buffer {
     held: usize,
     held_bytes: u64,
     lost: u64,
+    /// All that ever were.
+    dropped: u64,
     ended: bool,
     waker: Option<Waker>,
     /// The cost of all that was ever taken out, for credit.
@@ -178,6 +180,7 @@ impl Buffer {
             held: 0,
             held_bytes: 0,
             lost: 0,
+            dropped: 0,
             ended: false,
             waker: None,
             released: 0,
@@ -203,6 +206,11 @@ impl Buffer {
     /// Starts the count of what was taken out.
     pub(crate) fn set_released(&mut self, released: u64) {
         self.released = released;
+    }
+
+    /// How many messages made room for others here.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     pub(crate) fn held_cost(&self) -> u64 {
@@ -272,6 +280,7 @@ impl Buffer {
                     self.held_bytes -= cost;
                     self.released += cost;
                     self.lost += 1;
+                    self.dropped += 1;
                     if run.len() == 0 {
                         self.segments.remove(at);
                     }

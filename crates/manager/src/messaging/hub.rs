@@ -56,6 +56,16 @@ struct List {
     granter: Option<Arc<dyn Granter>>,
     /// The cost of all messages that have arrived.
     received: u64,
+    counts: HubCounts,
+}
+
+/// How many messages have come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct HubCounts {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    /// That made room for others, summed over the subscriptions.
+    pub(crate) lost: u64,
 }
 
 impl std::fmt::Debug for Hub {
@@ -85,6 +95,7 @@ impl Hub {
                 ended: false,
                 granter: None,
                 received: 0,
+                counts: HubCounts::default(),
             }),
             defaults,
             reader: AtomicWaker::new(),
@@ -94,6 +105,10 @@ impl Hub {
 
     pub(crate) fn defaults(&self) -> Limits {
         self.defaults
+    }
+
+    pub(crate) fn counts(&self) -> HubCounts {
+        lock(&self.list).counts
     }
 
     /// Offers the messages of a batch from `from` on; says how many were taken, the same for all.
@@ -127,15 +142,26 @@ impl Hub {
             return 0;
         }
         let range = from..from + count;
-        list.received += range.clone().map(|index| batch.cost(index)).sum::<u64>();
+        let cost = range.clone().map(|index| batch.cost(index)).sum::<u64>();
+        list.received += cost;
+        list.counts.messages += count as u64;
+        list.counts.bytes += cost - count as u64 * credit::MESSAGE_OVERHEAD;
+        let mut lost = 0;
         if list.subscriptions.is_empty() {
+            let before = list.own.dropped();
             list.own.push(batch, range);
+            lost = list.own.dropped() - before;
         } else {
             for subscription in &list.subscriptions {
-                let waker = lock(subscription).push(batch, range.clone());
+                let mut buffer = lock(subscription);
+                let before = buffer.dropped();
+                let waker = buffer.push(batch, range.clone());
+                lost += buffer.dropped() - before;
+                drop(buffer);
                 wake(waker);
             }
         }
+        list.counts.lost += lost;
         let grant = self.due(&mut list);
         drop(list);
         send(grant);

@@ -13,6 +13,7 @@
 //! writer task exists only while something is queued. Once a message has its place it is written
 //! whole, whatever happens to the future that waits for it.
 
+mod places;
 mod write;
 
 use std::io;
@@ -23,10 +24,11 @@ use bytes::Bytes;
 use procession_wire::line::check_line;
 use procession_wire::{EncodeError, FrameError, FrameHead, Framing, Message};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use super::pipe::{WriteEnd, WritePipe};
-use super::queue::{self, Place, SendQueue};
+use super::queue::{self, LANES, Lane, Outgoing, Place, SendQueue};
+use places::Places;
 use write::Direct;
 
 /// Bytes that `feed` lets gather before it writes.
@@ -46,6 +48,15 @@ pub(crate) struct OutboxLimits {
     pub(crate) messages: usize,
     /// Bytes queued.
     pub(crate) bytes: usize,
+}
+
+/// How many messages went out, and how many wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct OutboxCounts {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    pub(crate) queued: u64,
+    pub(crate) queued_bytes: u64,
 }
 
 /// Why the input takes nothing more.
@@ -76,9 +87,8 @@ pub(crate) type Release<W> = Box<dyn Fn(Arc<W>) + Send + Sync>;
 
 pub(crate) struct Outbox<W = WritePipe> {
     state: Mutex<State<W>>,
-    /// Places for messages in the queue, and for their bytes.
-    places: Semaphore,
-    bytes: Semaphore,
+    /// Places in the queue, by lane.
+    places: [Places; LANES],
     progress: Notify,
     limits: OutboxLimits,
     runtime: Handle,
@@ -126,8 +136,7 @@ impl<W: WriteEnd> Outbox<W> {
                 closed: None,
                 writer: Writer::Absent,
             }),
-            places: Semaphore::new(limits.messages.min(Semaphore::MAX_PERMITS)),
-            bytes: Semaphore::new(limits.bytes.min(Semaphore::MAX_PERMITS)),
+            places: std::array::from_fn(|_| Places::new(limits.messages, limits.bytes)),
             progress: Notify::new(),
             limits,
             runtime,
@@ -139,6 +148,16 @@ impl<W: WriteEnd> Outbox<W> {
         self.limits.framing
     }
 
+    /// Bytes of payload in one frame.
+    pub(crate) fn message_limit(&self) -> usize {
+        self.limits.message
+    }
+
+    /// Bytes of control frames that wait.
+    pub(crate) fn control_bytes(&self) -> usize {
+        self.lock().queue.control_bytes()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<W>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -148,40 +167,63 @@ impl<W: WriteEnd> Outbox<W> {
     /// Dropped before it has a place nothing is sent, after that all of it is.
     pub(crate) async fn send(self: &Arc<Self>, payload: Bytes) -> Result<(), SendFailure> {
         self.check(&payload)?;
-        let done = match self.write_direct(&payload)? {
-            Direct::Written => return Ok(()),
-            Direct::TakenOver(done) => done,
-            Direct::Queue => {
-                let place = self.place(payload.len()).await?;
-                let (sender, done) = oneshot::channel();
-                self.enqueue(payload, place, Some(sender))?;
-                self.pump();
-                done
-            }
-        };
-        done.await.map_err(|_| self.failure())
+        match self.put(Outgoing::message(payload)).await? {
+            None => Ok(()),
+            Some(done) => done.await.map_err(|_| self.failure()),
+        }
+    }
+
+    /// Writes a frame, or gives it a place; then the receiver tells when it is in the kernel.
+    ///
+    /// Dropped before it has a place nothing is sent, after that all of it is.
+    pub(crate) async fn put(
+        self: &Arc<Self>,
+        frame: Outgoing,
+    ) -> Result<Option<oneshot::Receiver<()>>, SendFailure> {
+        match self.write_direct(&frame)? {
+            Direct::Written => return Ok(None),
+            Direct::TakenOver(done) => return Ok(Some(done)),
+            Direct::Queue => {}
+        }
+        let place = self.place(frame.lane, frame.payload.len()).await?;
+        let (sender, done) = oneshot::channel();
+        self.enqueue(frame, place, Some(sender))?;
+        self.pump();
+        Ok(Some(done))
+    }
+
+    /// Queues a frame in a place that was had before, and writes it as far as there is room.
+    pub(crate) fn put_placed(
+        self: &Arc<Self>,
+        frame: Outgoing,
+        place: Place,
+    ) -> Result<(), SendFailure> {
+        self.enqueue(frame, place, None)?;
+        self.pump();
+        Ok(())
     }
 
     /// Sends one message if that needs no waiting for a place. It is then sent whole.
     pub(crate) fn try_send(self: &Arc<Self>, payload: &Bytes) -> Result<(), SendFailure> {
         self.check(payload)?;
-        match self.write_direct(payload)? {
+        let frame = Outgoing::message(payload.clone());
+        match self.write_direct(&frame)? {
             Direct::Written | Direct::TakenOver(_) => return Ok(()),
             Direct::Queue => {}
         }
         let place = match self.try_place(payload.len()) {
             Some(place) => place,
-            None if self.places.is_closed() => return Err(self.failure()),
+            None if self.places[Lane::Messages as usize].is_closed() => return Err(self.failure()),
             None => return Err(SendFailure::Full(payload.clone().into())),
         };
-        self.enqueue(payload.clone(), place, None)?;
+        self.enqueue(frame, place, None)?;
         self.pump();
         Ok(())
     }
 
     /// Queues one message in a place that was had before; [`flush`](Self::flush) sees it written.
     pub(crate) fn feed(self: &Arc<Self>, payload: Bytes, place: Place) -> Result<(), SendFailure> {
-        self.enqueue(payload, place, None)?;
+        self.enqueue(Outgoing::message(payload), place, None)?;
         if self.lock().queue.ready_bytes() >= FEED {
             self.pump();
         }
@@ -222,40 +264,20 @@ impl<W: WriteEnd> Outbox<W> {
         checked.map_err(SendFailure::Encode)
     }
 
-    fn cost(&self, len: usize) -> u32 {
-        u32::try_from(len.clamp(1, self.limits.bytes)).unwrap_or(u32::MAX)
+    /// Waits for a place for a frame of `len` bytes. Cancel safe.
+    pub(crate) async fn place(&self, lane: Lane, len: usize) -> Result<Place, SendFailure> {
+        let place = self.places[lane as usize].take(len).await;
+        place.ok_or_else(|| self.failure())
     }
 
-    /// Waits for a place for a message of `len` bytes. Cancel safe.
-    pub(crate) async fn place(&self, len: usize) -> Result<Place, SendFailure> {
-        let cost = self.cost(len);
-        let place = self.places.acquire().await.map_err(|_| self.failure())?;
-        let bytes = self
-            .bytes
-            .acquire_many(cost)
-            .await
-            .map_err(|_| self.failure())?;
-        place.forget();
-        bytes.forget();
-        Ok(Some(cost))
-    }
-
-    /// Takes a place if there is one now.
+    /// Takes a place for a message if there is one now.
     pub(crate) fn try_place(&self, len: usize) -> Option<Place> {
-        let cost = self.cost(len);
-        let place = self.places.try_acquire().ok()?;
-        let bytes = self.bytes.try_acquire_many(cost).ok()?;
-        place.forget();
-        bytes.forget();
-        Some(Some(cost))
+        self.places[Lane::Messages as usize].try_take(len)
     }
 
     /// Makes a place for something as large as a place for `len` bytes, as far as there is room.
     pub(crate) fn enlarge(&self, place: Place, len: usize) -> Place {
-        let had = place?;
-        let more = self.cost(len).saturating_sub(had) as usize;
-        let got = self.bytes.forget_permits(more);
-        Some(had + u32::try_from(got).unwrap_or(0))
+        self.places[Lane::Messages as usize].enlarge(place, len)
     }
 
     /// Whether all that was queued is in the kernel.
@@ -264,12 +286,50 @@ impl<W: WriteEnd> Outbox<W> {
         accepted == written
     }
 
-    /// Gives back a place that is not going to be used.
+    /// Gives back a place for a message that is not going to be used.
     pub(crate) fn give_back(&self, place: Place) {
+        self.give_back_to(Lane::Messages, place);
+    }
+
+    fn give_back_to(&self, lane: Lane, place: Place) {
         if let Some(bytes) = place {
-            self.places.add_permits(1);
-            self.bytes.add_permits(bytes as usize);
+            self.places[lane as usize].give_back(1, bytes as usize);
         }
+    }
+
+    pub(crate) fn counts(&self) -> OutboxCounts {
+        let state = self.lock();
+        let (queued, queued_bytes) = state.queue.depth();
+        OutboxCounts {
+            messages: state.queue.progress().1,
+            bytes: state.queue.written_bytes(),
+            queued,
+            queued_bytes,
+        }
+    }
+
+    /// Nobody waits for the answer to this request any more: takes it back, or sends a cancel after it.
+    pub(crate) fn cancel_request(self: &Arc<Self>, id: u64) {
+        {
+            let mut state = self.lock();
+            if state.closed.is_some() {
+                return;
+            }
+            if let Some(place) = state.queue.withdraw(id) {
+                drop(state);
+                self.give_back_to(Lane::Requests, place);
+                return;
+            }
+            // In line with the rest: it must not overtake the request.
+            let cancel = Outgoing::answer(FrameHead::Cancel { id }, Bytes::new());
+            state.queue.push(cancel, None, None);
+        }
+        self.pump();
+    }
+
+    /// Why it takes nothing more, if so.
+    pub(crate) fn closed(&self) -> Option<Closed> {
+        self.lock().shut()
     }
 
     fn failure(&self) -> SendFailure {
@@ -278,17 +338,17 @@ impl<W: WriteEnd> Outbox<W> {
 
     fn enqueue(
         &self,
-        payload: Bytes,
+        frame: Outgoing,
         place: Place,
         done: Option<queue::Done>,
     ) -> Result<(), SendFailure> {
         let mut state = self.lock();
         if let Some(closed) = state.shut() {
             drop(state);
-            self.give_back(place);
+            self.give_back_to(frame.lane, place);
             return Err(SendFailure::Closed(closed));
         }
-        state.queue.push_message(payload, place, done);
+        state.queue.push(frame, place, done);
         Ok(())
     }
 
@@ -308,9 +368,9 @@ impl<W: WriteEnd> Outbox<W> {
         self.pump();
     }
 
-    /// The child allows this many bytes of messages more.
-    pub(crate) fn grant(self: &Arc<Self>, bytes: u32) {
-        self.lock().queue.grant(bytes);
+    /// The child allows this many bytes more on a lane.
+    pub(crate) fn grant(self: &Arc<Self>, lane: Lane, bytes: u32) {
+        self.lock().queue.grant(lane, bytes);
         self.pump();
     }
 
@@ -329,10 +389,15 @@ impl<W: WriteEnd> Outbox<W> {
                 return;
             }
             state.closing = true;
-            self.places.close();
+            self.close_places();
         }
         self.pump();
     }
+
+    fn close_places(&self) {
+        self.places.iter().for_each(Places::close);
+    }
+
     /// Closes now: what is queued is not written, and its senders are told. What a write has in hand counts
     /// as what that comes to: a child may read a message and exit before its sender gets to know.
     pub(crate) fn close(&self, reason: Closed) {
@@ -367,8 +432,7 @@ impl<W: WriteEnd> Outbox<W> {
         } else {
             state.writer = Writer::Absent;
         }
-        self.places.close();
-        self.bytes.close();
+        self.close_places();
         self.progress.notify_waiters();
     }
 }

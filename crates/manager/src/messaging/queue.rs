@@ -1,12 +1,16 @@
 //! What is to be written to a child, as pure data: frames in order, and where the pipe stands.
 //!
 //! ```text
-//!  push_message ──credit?──► tail ─┐                      ┌─► begin ──► (write) ──► advance
-//!        │no                       ├─► data: chunks ──────┤
-//!        ▼                         │   frames: lengths    │
-//!     blocked ──grant──────────────┘                      │
-//!  push_control ──► control ──────────────────────────────┘ next after the frame under way
+//!  push ──credit of its lane?──► tail ─┐                      ┌─► begin ──► (write) ──► advance
+//!        │no                           ├─► data: chunks ──────┤
+//!        ▼                             │   frames: lengths    │
+//!     blocked, by lane ──grant─────────┘                      │
+//!  push_control ──► control ──────────────────────────────────┘ next after the frame under way
 //! ```
+//!
+//! Messages and requests wait for the credit of their lane, each in a queue of their own, so that a lane
+//! without credit holds up no other. Answers (replies, failures, and items, for whose credit their sender
+//! has waited) need none.
 //!
 //! Small frames are copied into one growing chunk, so that a thousand of them are one write; large
 //! payloads are chunks of their own and never copied. Control frames need no credit and overtake
@@ -17,7 +21,7 @@ use std::io::IoSlice;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use procession_wire::credit::SendCredit;
-use procession_wire::{FrameHead, Framing};
+use procession_wire::{FrameHead, FramePrefix, Framing};
 use tokio::sync::oneshot;
 
 /// Payloads up to this many bytes are copied next to their neighbours.
@@ -30,9 +34,66 @@ const MAX_WRITE: usize = 1024 * 1024;
 /// Told when its message is in the kernel; dropped when it never will be.
 pub(crate) type Done = oneshot::Sender<()>;
 
-/// The place that a message takes in the queue, in bytes; none for one that its sender began to
+/// What is bounded and granted by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    Messages,
+    Requests,
+    /// Replies, failures and items. What asked for them bounds them, and so does their own room here.
+    Answers,
+}
+
+/// How many lanes there are.
+pub(crate) const LANES: usize = 3;
+
+/// The place that a frame takes in the queue, in bytes; none for one that its sender began to
 /// write itself.
 pub(crate) type Place = Option<u32>;
+
+/// What is to be sent.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) lane: Lane,
+    /// Not used over lines.
+    pub(crate) head: FrameHead,
+    pub(crate) payload: Bytes,
+    /// A frame without payload that has to follow it at once.
+    pub(crate) followed_by: Option<FramePrefix>,
+}
+
+impl Outgoing {
+    pub(crate) fn message(payload: Bytes) -> Self {
+        Self {
+            lane: Lane::Messages,
+            head: FrameHead::Message,
+            payload,
+            followed_by: None,
+        }
+    }
+
+    /// A request, and the first credit for its items.
+    pub(crate) fn request(id: u64, payload: Bytes, credit: u32) -> Self {
+        let credit = FrameHead::Credit {
+            lane: id,
+            bytes: credit,
+        };
+        Self {
+            lane: Lane::Requests,
+            head: FrameHead::Request { id },
+            payload,
+            followed_by: Some(credit.prefix(0)),
+        }
+    }
+
+    pub(crate) fn answer(head: FrameHead, payload: Bytes) -> Self {
+        Self {
+            lane: Lane::Answers,
+            head,
+            payload,
+            followed_by: None,
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Frame {
@@ -40,15 +101,15 @@ struct Frame {
     left: usize,
     /// Bytes in all.
     len: usize,
-    /// What is given back when it has been written; control frames are not messages.
-    message: bool,
+    /// None for a control frame.
+    lane: Option<Lane>,
     place: Place,
     done: Option<Done>,
 }
 
 #[derive(Debug)]
 struct Waiting {
-    payload: Bytes,
+    frame: Outgoing,
     place: Place,
     done: Option<Done>,
 }
@@ -56,24 +117,28 @@ struct Waiting {
 /// What became of a write.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
-    /// Places to give back.
-    pub(crate) places: usize,
+    /// Places to give back, by lane.
+    pub(crate) places: [usize; LANES],
     /// Bytes of them.
-    pub(crate) bytes: usize,
+    pub(crate) bytes: [usize; LANES],
 }
 
 #[derive(Debug)]
 pub(crate) struct SendQueue {
     framing: Framing,
-    credit: Option<SendCredit>,
+    /// Of messages and requests.
+    credit: Option<[SendCredit; 2]>,
     data: VecDeque<Bytes>,
     tail: BytesMut,
     frames: VecDeque<Frame>,
     control: BytesMut,
     control_frames: Vec<usize>,
-    blocked: VecDeque<Waiting>,
+    /// Messages and requests that wait for credit.
+    blocked: [VecDeque<Waiting>; 2],
     accepted: u64,
     written: u64,
+    /// Bytes of payload in all messages that were written.
+    written_bytes: u64,
 }
 
 impl SendQueue {
@@ -81,26 +146,44 @@ impl SendQueue {
     pub(crate) fn new(framing: Framing, with_credit: bool) -> Self {
         Self {
             framing,
-            credit: with_credit.then(SendCredit::new),
+            credit: with_credit.then(Default::default),
             data: VecDeque::new(),
             tail: BytesMut::new(),
             frames: VecDeque::new(),
             control: BytesMut::new(),
             control_frames: Vec::new(),
-            blocked: VecDeque::new(),
+            blocked: Default::default(),
             accepted: 0,
             written: 0,
+            written_bytes: 0,
         }
     }
 
-    /// Whether a message may be written by its sender at once, ahead of nothing.
-    pub(crate) fn is_free(&self) -> bool {
-        self.is_empty() && self.credit.as_ref().is_none_or(SendCredit::may_send)
+    /// Whether a frame of this lane may be written by its sender at once, ahead of nothing.
+    pub(crate) fn is_free(&self, lane: Lane) -> bool {
+        if self.has_work() {
+            return false;
+        }
+        let Some(index) = lane.with_credit() else {
+            return true;
+        };
+        let credit = self.credit.as_ref().map(|credit| &credit[index]);
+        self.blocked[index].is_empty() && credit.is_none_or(SendCredit::may_send)
     }
 
     /// Whether nothing is queued at all.
     pub(crate) fn is_empty(&self) -> bool {
-        !self.has_work() && self.blocked.is_empty()
+        !self.has_work() && self.blocked.iter().all(VecDeque::is_empty)
+    }
+
+    /// How many messages are queued, and their bytes.
+    pub(crate) fn depth(&self) -> (u64, u64) {
+        let blocked = self.blocked[0].iter();
+        let blocked: usize = blocked.map(|waiting| waiting.frame.payload.len()).sum();
+        let frames = self.frames.iter();
+        let frames = frames.filter(|frame| frame.lane == Some(Lane::Messages));
+        let left: usize = frames.map(|frame| frame.left).sum();
+        (self.accepted - self.written, (blocked + left) as u64)
     }
 
     /// Whether there is something that may be written now.
@@ -118,21 +201,41 @@ impl SendQueue {
         (self.accepted, self.written)
     }
 
-    /// Takes note of a message that its sender writes itself.
-    pub(crate) fn begin_direct(&mut self, payload_len: usize) {
-        self.accepted += 1;
-        if let Some(credit) = &mut self.credit {
-            credit.spend(payload_len);
-        }
+    /// Takes note of a frame that its sender writes itself.
+    pub(crate) fn begin_direct(&mut self, lane: Lane, payload_len: usize) {
+        self.accepted += u64::from(lane == Lane::Messages);
+        self.spend(lane, payload_len);
     }
 
     /// Its sender has written all of it.
-    pub(crate) fn end_direct(&mut self) {
-        self.written += 1;
+    pub(crate) fn end_direct(&mut self, lane: Lane, payload_len: usize) {
+        if lane == Lane::Messages {
+            self.written += 1;
+            self.written_bytes += payload_len as u64;
+        }
+    }
+
+    /// What is on the wire besides the payload of a message.
+    fn around(&self) -> usize {
+        match self.framing {
+            Framing::Lines => 1,
+            _ => FrameHead::Message.prefix(0).len(),
+        }
+    }
+
+    /// Bytes of payload in the messages that are in the kernel.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.written_bytes
+    }
+
+    fn spend(&mut self, lane: Lane, payload_len: usize) {
+        if let (Some(credit), Some(index)) = (&mut self.credit, lane.with_credit()) {
+            credit[index].spend(payload_len);
+        }
     }
 
     /// Its sender could write only a part: `rest` goes before everything else.
-    pub(crate) fn take_over(&mut self, rest: [Bytes; 3], len: usize, done: Done) {
+    pub(crate) fn take_over(&mut self, lane: Lane, rest: [Bytes; 3], len: usize, done: Done) {
         let mut left = 0;
         for chunk in rest.into_iter().rev().filter(|chunk| !chunk.is_empty()) {
             left += chunk.len();
@@ -141,44 +244,41 @@ impl SendQueue {
         self.frames.push_front(Frame {
             left,
             len,
-            message: true,
+            lane: Some(lane),
             place: None,
             done: Some(done),
         });
     }
 
-    pub(crate) fn push_message(&mut self, payload: Bytes, place: Place, done: Option<Done>) {
-        self.accepted += 1;
-        match &mut self.credit {
-            Some(credit) if !self.blocked.is_empty() || !credit.may_send() => {
-                self.blocked.push_back(Waiting {
-                    payload,
-                    place,
-                    done,
-                });
-                return;
-            }
-            Some(credit) => credit.spend(payload.len()),
-            None => {}
+    pub(crate) fn push(&mut self, frame: Outgoing, place: Place, done: Option<Done>) {
+        self.accepted += u64::from(frame.lane == Lane::Messages);
+        let waiting = Waiting { frame, place, done };
+        if let (Some(credit), Some(index)) = (&self.credit, waiting.frame.lane.with_credit())
+            && !(self.blocked[index].is_empty() && credit[index].may_send())
+        {
+            self.blocked[index].push_back(waiting);
+            return;
         }
-        self.encode(Waiting {
-            payload,
-            place,
-            done,
-        });
+        self.spend(waiting.frame.lane, waiting.frame.payload.len());
+        self.encode(waiting);
+    }
+
+    /// Takes back a request that waits for credit. Gives its place; none if it does not wait.
+    pub(crate) fn withdraw(&mut self, id: u64) -> Option<Place> {
+        let blocked = &mut self.blocked[1];
+        let index = blocked
+            .iter()
+            .position(|waiting| waiting.frame.head == FrameHead::Request { id })?;
+        blocked.remove(index).map(|waiting| waiting.place)
     }
 
     fn encode(&mut self, message: Waiting) {
-        let Waiting {
-            payload,
-            place,
-            done,
-        } = message;
+        let Waiting { frame, place, done } = message;
+        let payload = frame.payload;
         let before = self.tail.len();
         let mut apart = 0;
         if self.framing == Framing::Frames {
-            self.tail
-                .put_slice(&FrameHead::Message.prefix(payload.len()));
+            self.tail.put_slice(&frame.head.prefix(payload.len()));
         }
         if payload.len() <= SMALL {
             self.tail.put_slice(&payload);
@@ -190,12 +290,15 @@ impl SendQueue {
         if self.framing == Framing::Lines {
             self.tail.put_u8(b'\n');
         }
+        if let Some(next) = frame.followed_by {
+            self.tail.put_slice(&next);
+        }
         let before = if apart > 0 { 0 } else { before };
         let len = apart + self.tail.len() - before;
         self.frames.push_back(Frame {
             left: len,
             len,
-            message: true,
+            lane: Some(frame.lane),
             place,
             done,
         });
@@ -220,29 +323,36 @@ impl SendQueue {
         self.control_frames.push(self.control.len() - before);
     }
 
-    /// The child allows this many bytes more.
-    pub(crate) fn grant(&mut self, bytes: u32) {
-        if let Some(credit) = &mut self.credit {
-            credit.grant(bytes);
+    /// The child allows this many bytes more on a lane.
+    pub(crate) fn grant(&mut self, lane: Lane, bytes: u32) {
+        if let (Some(credit), Some(index)) = (&mut self.credit, lane.with_credit()) {
+            credit[index].grant(bytes);
         }
         self.unblock();
     }
 
-    /// The child wants no credit: messages wait for nothing but the pipe.
+    /// The child wants no credit: frames wait for nothing but the pipe.
     pub(crate) fn without_credit(&mut self) {
         self.credit = None;
         self.unblock();
     }
 
     fn unblock(&mut self) {
-        while let Some(message) = self.blocked.front() {
-            match &mut self.credit {
-                Some(credit) if !credit.may_send() => break,
-                Some(credit) => credit.spend(message.payload.len()),
-                None => {}
-            }
-            if let Some(message) = self.blocked.pop_front() {
-                self.encode(message);
+        // Requests first: they are few, and somebody waits for each.
+        for lane in [Lane::Requests, Lane::Messages] {
+            let Some(index) = lane.with_credit() else {
+                continue;
+            };
+            while let Some(next) = self.blocked[index].front() {
+                let len = next.frame.payload.len();
+                let credit = self.credit.as_ref().map(|credit| &credit[index]);
+                if credit.is_some_and(|credit| !credit.may_send()) {
+                    break;
+                }
+                self.spend(lane, len);
+                if let Some(next) = self.blocked[index].pop_front() {
+                    self.encode(next);
+                }
             }
         }
     }
@@ -267,7 +377,7 @@ impl SendQueue {
         if self.control_frames.is_empty() {
             return;
         }
-        let begun = |frame: &Frame| frame.left < frame.len || !frame.message;
+        let begun = |frame: &Frame| frame.left < frame.len || frame.lane.is_none();
         let first = self.frames.iter().take_while(|frame| begun(frame)).count();
         let mut offset = self.frames.iter().take(first).map(|frame| frame.left).sum();
         self.seal();
@@ -290,7 +400,7 @@ impl SendQueue {
                 Frame {
                     left: len,
                     len,
-                    message: false,
+                    lane: None,
                     place: None,
                     done: None,
                 },
@@ -322,10 +432,13 @@ impl SendQueue {
             let Some(frame) = self.frames.pop_front() else {
                 break;
             };
-            self.written += u64::from(frame.message);
-            if let Some(bytes) = frame.place {
-                written.places += 1;
-                written.bytes += bytes as usize;
+            if frame.lane == Some(Lane::Messages) {
+                self.written += 1;
+                self.written_bytes += (frame.len - self.around()) as u64;
+            }
+            if let (Some(lane), Some(bytes)) = (frame.lane, frame.place) {
+                written.places[lane as usize] += 1;
+                written.bytes[lane as usize] += bytes as usize;
             }
             if let Some(done) = frame.done {
                 let _ = done.send(());
@@ -336,9 +449,20 @@ impl SendQueue {
 
     /// Forgets everything: nothing of it will be written.
     pub(crate) fn clear(&mut self) {
-        let (accepted, written) = self.progress();
+        let ((accepted, written), bytes) = (self.progress(), self.written_bytes);
         *self = Self::new(self.framing, self.credit.is_some());
-        (self.accepted, self.written) = (accepted, written);
+        (self.accepted, self.written, self.written_bytes) = (accepted, written, bytes);
+    }
+}
+
+impl Lane {
+    /// Which of the lanes with credit it is.
+    fn with_credit(self) -> Option<usize> {
+        match self {
+            Self::Messages => Some(0),
+            Self::Requests => Some(1),
+            Self::Answers => None,
+        }
     }
 }
 

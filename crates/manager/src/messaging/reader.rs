@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   pipe ─► buffer ─► decode ─► one batch of messages a read ─► hub
-//!                        └────► control frames ─► outbox (pong, credit, failure)
+//!                        ├────► replies, items, requests ─► conversation
+//!                        └────► control frames ─► outbox (pong, credit), signs (hello, ready, bye)
 //! ```
 //!
 //! One growing buffer carries a partial frame over to the next read; payloads are slices of it.
@@ -13,25 +14,26 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use procession_wire::buffer::{MAX_READ_BUFFER, READ_BUFFER, next_read};
-use procession_wire::credit::REQUEST_LANE;
 use procession_wire::{
-    Features, FrameDecoder, FrameError, FrameHead, LineDecoder, LineStep, ReceiveWindow,
+    Features, FrameDecoder, FrameError, FrameHead, LineDecoder, LineStep, Message,
 };
+use tokio::time::Instant;
 
 use super::buffer::{Batch, Positions};
+use super::conversation::Conversation;
 use super::hub::{Granter, Hub};
-use super::outbox::{Closed, Outbox};
+use super::outbox::Closed;
+use super::pings::{self, SharedPings};
 use super::pipe::{ReadEnd, WriteEnd};
+use super::signs::Signs;
 use super::source::{Next, Source};
 use crate::error::ReceiveMessageError;
 use crate::lifecycle::OutputState;
 
 /// The first read after a silence: most of what then comes is small.
 const SMALL_READ: usize = 4 * 1024;
-/// What a child's requests may have on their way, in bytes.
-const REQUEST_WINDOW: u64 = 64 * 1024;
 
 /// Cuts the stream into messages.
 #[derive(Debug)]
@@ -40,12 +42,26 @@ pub(crate) enum Decoder {
     Frames(FrameDecoder),
 }
 
-pub(crate) struct Reader<R, W> {
+/// Where what is read goes.
+pub(crate) struct Receivers<W: WriteEnd> {
+    pub(crate) hub: Arc<Hub>,
+    /// There over frames, where the child has an input too.
+    pub(crate) conversation: Option<Arc<Conversation<W>>>,
+    pub(crate) signs: Signs,
+    pub(crate) pings: SharedPings,
+}
+
+pub(crate) struct Reader<R, W: WriteEnd> {
     source: Source<R>,
     decoder: Decoder,
     hub: Arc<Hub>,
-    outbox: Option<Arc<Outbox<W>>>,
-    requests: ReceiveWindow,
+    conversation: Option<Arc<Conversation<W>>>,
+    signs: Signs,
+    pings: SharedPings,
+    /// A message has been told of.
+    has_message: bool,
+    /// After the child's last frame.
+    farewell: bool,
     buffer: BytesMut,
     room: usize,
     /// The longest frame so far, up to what one read may be given room for: a child that has sent
@@ -62,18 +78,16 @@ enum Stop {
 }
 
 impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
-    pub(crate) fn new(
-        source: Source<R>,
-        decoder: Decoder,
-        hub: Arc<Hub>,
-        outbox: Option<Arc<Outbox<W>>>,
-    ) -> Self {
+    pub(crate) fn new(source: Source<R>, decoder: Decoder, receivers: Receivers<W>) -> Self {
         Self {
             source,
             decoder,
-            hub,
-            outbox,
-            requests: ReceiveWindow::new(REQUEST_WINDOW),
+            hub: receivers.hub,
+            conversation: receivers.conversation,
+            signs: receivers.signs,
+            pings: receivers.pings,
+            has_message: false,
+            farewell: false,
             buffer: BytesMut::new(),
             room: SMALL_READ,
             believed: 0,
@@ -85,6 +99,9 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
     pub(crate) async fn run(mut self) -> OutputState {
         let state = self.read().await;
         self.hub.end();
+        if let Some(conversation) = &self.conversation {
+            conversation.end();
+        }
         state
     }
 
@@ -106,10 +123,12 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
                 Ok(()) => self.make_room(),
                 Err(Stop::Cut) => return OutputState::Cut,
                 Err(Stop::Lost(error)) => {
+                    let why = error.to_string();
+                    self.signs.tell(|seen| seen.lost = Some(why.into()));
                     self.hub
                         .report(&ReceiveMessageError::FramingLost(error.clone()));
-                    if let Some(outbox) = &self.outbox {
-                        outbox.close(Closed::Broken(error));
+                    if let Some(conversation) = &self.conversation {
+                        conversation.outbox().close(Closed::Broken(error));
                     }
                     return OutputState::Cut;
                 }
@@ -166,7 +185,8 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
                     LineStep::NeedMore => break false,
                 }
             };
-            self.deliver(at, payloads).await?;
+            let chunk = self.buffer.split_to(at).freeze();
+            self.deliver(chunk, payloads).await?;
             if !too_long {
                 return Ok(());
             }
@@ -177,18 +197,27 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
 
     async fn decode_frames(&mut self) -> Result<(), Stop> {
         let mut payloads = Positions::default();
+        // What is not a message, with where its payload is.
+        let mut others = Vec::new();
         let mut at = 0;
         let lost = loop {
+            if self.farewell {
+                at = self.buffer.len();
+                break None;
+            }
             let Decoder::Frames(frames) = &mut self.decoder else {
                 return Ok(());
             };
             match frames.parse(&self.buffer[at..]) {
                 Ok(Some(frame)) => {
-                    if frame.head == FrameHead::Message {
-                        let (start, end) = (frame.payload.start, frame.payload.end);
-                        payloads.push(position(at + start)..position(at + end));
-                    } else {
-                        self.control(frame.head, frame.payload.len());
+                    let (start, end) = (at + frame.payload.start, at + frame.payload.end);
+                    match frame.head {
+                        FrameHead::Message => payloads.push(position(start)..position(end)),
+                        FrameHead::Bye { status } => {
+                            self.farewell = true;
+                            self.signs.tell(|seen| seen.bye = Some(status));
+                        }
+                        head => others.push((head, start..end)),
                     }
                     at += frame.end;
                     self.believed = self.believed.max(frame.end.min(MAX_READ_BUFFER));
@@ -197,15 +226,27 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
                 Err(error) => break Some(error),
             }
         };
-        self.deliver(at, payloads).await?;
+        let chunk = self.buffer.split_to(at).freeze();
+        // Before the messages, which may have to wait for a reader.
+        for (head, payload) in others {
+            self.other(head, Message::from(chunk.slice(payload)));
+        }
+        if self.farewell
+            && let Some(conversation) = &self.conversation
+        {
+            conversation.end();
+        }
+        self.deliver(chunk, payloads).await?;
         lost.map_or(Ok(()), |error| Err(Stop::Lost(error)))
     }
 
-    /// Takes `consumed` bytes off the buffer and hands the messages in them on.
-    async fn deliver(&mut self, consumed: usize, payloads: Positions) -> Result<(), Stop> {
-        let chunk = self.buffer.split_to(consumed).freeze();
+    /// Hands on the messages in what was taken off the buffer.
+    async fn deliver(&mut self, chunk: Bytes, payloads: Positions) -> Result<(), Stop> {
         if payloads.is_empty() {
             return Ok(());
+        }
+        if !std::mem::replace(&mut self.has_message, true) {
+            self.signs.tell(|seen| seen.message = true);
         }
         let batch = Arc::new(Batch::new(chunk, payloads));
         let mut from = 0;
@@ -258,6 +299,7 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
 
     async fn finish(&mut self, state: OutputState) -> Result<(), Stop> {
         match &mut self.decoder {
+            Decoder::Frames(_) if self.farewell => Ok(()),
             Decoder::Frames(frames) if state == OutputState::Complete => {
                 frames.finish(&self.buffer).map_err(Stop::Lost)
             }
@@ -266,63 +308,50 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
                 let Some(last) = lines.finish(&mut self.buffer) else {
                     return Ok(());
                 };
-                let len = last.len();
-                self.buffer = BytesMut::from(last);
-                self.deliver(len, std::iter::once(0..position(len)).collect())
-                    .await
+                let whole = std::iter::once(0..position(last.len())).collect();
+                self.deliver(last, whole).await
             }
         }
     }
 
-    fn control(&mut self, head: FrameHead, payload_len: usize) {
-        let Some(outbox) = &self.outbox else { return };
+    /// Takes in a frame that is not a message.
+    fn other(&mut self, head: FrameHead, payload: Message) {
         match head {
             FrameHead::Hello(hello) => {
-                if hello.features.contains(Features::CREDIT) {
-                    self.hub
-                        .grant_through(Arc::new(Arc::clone(outbox)) as Arc<dyn Granter>);
-                    if let Some(bytes) = self.requests.grant_due() {
-                        outbox.control(
-                            FrameHead::Credit {
-                                lane: REQUEST_LANE,
-                                bytes,
-                            },
-                            b"",
-                        );
+                let with_credit = hello.features.contains(Features::CREDIT);
+                if let Some(conversation) = &self.conversation {
+                    if with_credit {
+                        let granter = Arc::new(Arc::clone(conversation.outbox()));
+                        self.hub.grant_through(granter as Arc<dyn Granter>);
                     }
-                } else {
-                    outbox.without_credit();
+                    conversation.greeted(with_credit);
                 }
+                self.signs.tell(|seen| seen.hello = true);
+                return;
             }
-            FrameHead::Credit {
-                lane: procession_wire::credit::MESSAGE_LANE,
-                bytes,
-            } => outbox.grant(bytes),
-            FrameHead::Ping(value) => outbox.control(FrameHead::Pong(value), b""),
-            FrameHead::Request { id } => {
-                if self.requests.received(payload_len).is_err() {
-                    tracing::warn!(
-                        id,
-                        "a request beyond the credit granted for requests is dropped"
-                    );
-                    return;
-                }
-                outbox.control(
-                    FrameHead::Failure { id },
-                    b"this parent answers no requests",
-                );
-                self.requests
-                    .consumed(procession_wire::credit::cost(payload_len));
-                if let Some(bytes) = self.requests.grant_due() {
-                    outbox.control(
-                        FrameHead::Credit {
-                            lane: REQUEST_LANE,
-                            bytes,
-                        },
-                        b"",
-                    );
-                }
+            FrameHead::Ready => {
+                let text = String::from_utf8_lossy(payload.as_bytes()).into();
+                self.signs.tell(|seen| seen.ready = Some(text));
+                return;
             }
+            FrameHead::Pong(number) => {
+                pings::lock(&self.pings).pong(number, Instant::now());
+                self.signs.tell(|seen| seen.missed = 0);
+                return;
+            }
+            _ => {}
+        }
+        let Some(conversation) = &self.conversation else {
+            return;
+        };
+        match head {
+            FrameHead::Credit { lane, bytes } => conversation.credit(lane, bytes),
+            FrameHead::Ping(value) => conversation.outbox().control(FrameHead::Pong(value), b""),
+            FrameHead::Request { id } => conversation.request(id, payload),
+            FrameHead::Reply { id } => conversation.reply(id, payload),
+            FrameHead::Failure { id } => conversation.failure(id, payload.as_bytes()),
+            FrameHead::Item { id } => conversation.item(id, payload),
+            FrameHead::Cancel { id } => conversation.cancel(id),
             _ => {}
         }
     }

@@ -9,7 +9,7 @@ use futures_sink::Sink;
 use procession_wire::Message;
 
 use super::outbox::Outbox;
-use super::queue::Place;
+use super::queue::{Lane, Place};
 use crate::error::WriteMessageError;
 use crate::process::Process;
 
@@ -77,7 +77,7 @@ impl Sink<Message> for MessageSink {
             this.outbox.pump();
             let (process, outbox) = (Arc::clone(&this.process), Arc::clone(&this.outbox));
             this.reserving = Some(Box::pin(async move {
-                match outbox.place(1).await {
+                match outbox.place(Lane::Messages, 1).await {
                     Ok(place) => Ok(place),
                     Err(failure) => Err(process.write_error(failure).await),
                 }

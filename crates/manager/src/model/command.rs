@@ -13,6 +13,9 @@ pub use super::identity::Resource;
 pub use super::leftovers::Leftovers;
 pub use super::logging::{DEFAULT_LOG_LIMIT, LogRoute, Logging};
 pub use super::messaging::{Messaging, Overflow, Subscription, Transport};
+pub use super::startup::{
+    DEFAULT_REQUEST_DEADLINE, DEFAULT_START_DEADLINE, Liveness, Readiness, RequestOptions,
+};
 pub use super::stdio::{Output, Stdin};
 pub use super::validate::ConfigurationError;
 
@@ -80,6 +83,10 @@ impl Cmd {
 
     pub(crate) fn hook(&self) -> Option<&crate::logs::LogHook> {
         self.options.log_hook.as_ref()
+    }
+
+    pub(crate) fn handler(&self) -> Option<&crate::messaging::answering::RequestHandler> {
+        self.options.handler.as_ref()
     }
 
     pub(crate) fn limits_to_set(&self) -> &Limits {

@@ -9,13 +9,14 @@ use super::command::{Cmd, Environment, Leftovers, Logging, Messaging, Output, St
 use super::identity::{Identity, Limits};
 use super::options::Options;
 use super::script::{Script, ScriptingLanguage};
+use super::startup::{Readiness, StartDeadline};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-use values::{Variables, milliseconds, optional_text, variables};
+use values::{Variables, optional_text, variables};
 
-pub(super) use values::{blob, framing, text, texts};
+pub(super) use values::{blob, framing, millis, milliseconds, text, texts};
 
 mod values;
 
@@ -40,6 +41,10 @@ macro_rules! flat_twin {
             messaging: Option<Messaging>,
             #[serde(default)]
             logging: Option<Logging>,
+            #[serde(default)]
+            ready_when: Option<Readiness>,
+            #[serde(default = "default_start", with = "milliseconds")]
+            start_deadline_ms: Option<Duration>,
             #[serde(default, with = "milliseconds")]
             timeout_ms: Option<Duration>,
             #[serde(default)]
@@ -77,6 +82,8 @@ macro_rules! flat_twin {
                     current_dir: options.current_dir,
                     messaging: options.messaging,
                     logging: options.logging,
+                    ready_when: options.readiness,
+                    start_deadline_ms: options.start_deadline.0,
                     timeout_ms: options.timeout,
                     leftovers: options.leftovers,
                     stdin: options.stdin,
@@ -103,6 +110,9 @@ macro_rules! flat_twin {
                         messaging: twin.messaging,
                         logging: twin.logging,
                         log_hook: None,
+                        handler: None,
+                        readiness: twin.ready_when,
+                        start_deadline: StartDeadline(twin.start_deadline_ms),
                         timeout: twin.timeout_ms,
                         leftovers: twin.leftovers,
                         stdin: twin.stdin,
@@ -145,6 +155,10 @@ fn split(environment: &Environment) -> (Variables, Vec<OsString>) {
         }
     }
     (set, removed)
+}
+
+fn default_start() -> Option<Duration> {
+    StartDeadline::default().0
 }
 
 /// A name that is both set and removed is removed.

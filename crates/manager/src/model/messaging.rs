@@ -1,6 +1,10 @@
 //! How messages travel between the parent and a child, and how many of them may wait.
 
+use std::time::Duration;
+
 use procession_wire::{DEFAULT_MESSAGE_LIMIT, Framing};
+
+use super::startup::Liveness;
 
 const DEFAULT_BUFFER: usize = 1024;
 const DEFAULT_BUFFER_BYTES: usize = 4 * 1024 * 1024;
@@ -35,6 +39,8 @@ const DEFAULT_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// | [`overflow`](Self::overflow) | [`Overflow::Block`] |
 /// | [`message_limit`](Self::message_limit) | 16 MiB |
 /// | [`skip_before_hello`](Self::skip_before_hello) | 0 bytes |
+/// | [`liveness`](Self::liveness) | no pings |
+/// | [`lease`](Self::lease) | none |
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(
     feature = "serde",
@@ -52,6 +58,12 @@ pub struct Messaging {
     pub(super) overflow: Overflow,
     pub(super) message_limit: usize,
     pub(super) skip_before_hello: usize,
+    pub(super) liveness: Option<Liveness>,
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "lease_ms", with = "super::data::milliseconds")
+    )]
+    pub(super) lease: Option<Duration>,
 }
 
 impl Messaging {
@@ -88,6 +100,8 @@ impl Messaging {
             overflow: Overflow::Block,
             message_limit: DEFAULT_MESSAGE_LIMIT,
             skip_before_hello: 0,
+            liveness: None,
+            lease: None,
         }
     }
 
@@ -145,6 +159,20 @@ impl Messaging {
         self
     }
 
+    /// With frames both ways: pings, and what becomes of a child that does not answer them.
+    pub const fn liveness(mut self, liveness: Liveness) -> Self {
+        self.liveness = Some(liveness);
+        self
+    }
+
+    /// With frames both ways: the child ends itself when nothing has come from us for this long, as after a
+    /// crash that leaves its pipes open, or when this program hangs. It is sent a ping at least three times
+    /// as often. At least 30 ms; whole milliseconds.
+    pub const fn lease(mut self, lease: Duration) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
     /// What carries messages to the child; `None` when that direction is off.
     pub const fn input(&self) -> Option<Transport> {
         self.input
@@ -178,6 +206,16 @@ impl Messaging {
     /// The largest payload of one message, in bytes.
     pub const fn largest_message(&self) -> usize {
         self.message_limit
+    }
+
+    /// The pings.
+    pub const fn liveness_check(&self) -> Option<Liveness> {
+        self.liveness
+    }
+
+    /// After how long without a sign of us the child ends itself.
+    pub const fn lease_time(&self) -> Option<Duration> {
+        self.lease
     }
 
     /// How many bytes of anything else may come before the child's first frame.

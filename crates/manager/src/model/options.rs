@@ -5,7 +5,9 @@
 
 use super::command::{Environment, Leftovers, Logging, Messaging, Output, Stdin};
 use super::identity::{Identity, Limits};
+use super::startup::{Readiness, StartDeadline};
 use crate::logs::LogHook;
+use crate::messaging::answering::RequestHandler;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -19,6 +21,9 @@ pub(super) struct Options {
     pub(super) messaging: Option<Messaging>,
     pub(super) logging: Option<Logging>,
     pub(super) log_hook: Option<LogHook>,
+    pub(super) handler: Option<RequestHandler>,
+    pub(super) readiness: Option<Readiness>,
+    pub(super) start_deadline: StartDeadline,
     pub(super) timeout: Option<Duration>,
     pub(super) leftovers: Leftovers,
     pub(super) stdin: Stdin,
@@ -48,6 +53,15 @@ impl Options {
         }
         if let Some(log_hook) = &self.log_hook {
             out.field("log_hook", log_hook);
+        }
+        if let Some(handler) = &self.handler {
+            out.field("serve", handler);
+        }
+        if let Some(readiness) = &self.readiness {
+            out.field("ready_when", readiness);
+        }
+        if self.start_deadline != StartDeadline::default() {
+            out.field("start_deadline", &self.start_deadline.0);
         }
         if let Some(timeout) = &self.timeout {
             out.field("timeout", timeout);
@@ -140,6 +154,54 @@ macro_rules! option_verbs {
         /// [manager](crate::ProcessManagerBuilder::log_hook) calls. It is no part of the command as data.
         pub fn log_hook(mut self, hook: crate::logs::LogHook) -> Self {
             self.options.log_hook = Some(hook);
+            self
+        }
+
+        /// Answers the requests of the child: what the handler returns is the reply, its error or panic is
+        /// that request's failure. Without this each of the child's requests fails. It is no part of the
+        /// command as data.
+        ///
+        /// ```
+        /// use procession_manager::{Cmd, Framing, Messaging};
+        ///
+        /// let worker = Cmd::new("worker")
+        ///     .messaging(Messaging::named_pipes().framing(Framing::Frames))
+        ///     .serve(|request| async move {
+        ///         let name = request.message().as_str()?;
+        ///         Ok(std::env::var(name)?.into())
+        ///     });
+        /// ```
+        pub fn serve<F, Fut>(mut self, handler: F) -> Self
+        where
+            F: Fn(crate::Request) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = Result<crate::Message, crate::HandlerError>> + Send + 'static,
+        {
+            self.options.handler = Some(crate::RequestHandler::new(handler));
+            self
+        }
+
+        /// What shows that it is ready, for [`wait_ready`](crate::ProcessHandle::wait_ready) and the event
+        /// [`Ready`](crate::Event::Ready). It then has to become ready within its
+        /// [start deadline](Self::start_deadline).
+        ///
+        /// Without this, a child over frames is ready with its `ready` frame, which may come at any time
+        /// or never, and any other as soon as it runs.
+        pub fn ready_when(mut self, readiness: crate::Readiness) -> Self {
+            self.options.readiness = Some(readiness);
+            self
+        }
+
+        /// How long it may take until it is [ready](Self::ready_when), or, where nothing was said of that,
+        /// until a child over frames says hello: 10 s by default. Then it is stopped with the manager's
+        /// grace, and the cause in its report is [`StartFailed`](crate::ExitCause::StartFailed).
+        pub fn start_deadline(mut self, deadline: Duration) -> Self {
+            self.options.start_deadline = crate::model::StartDeadline(Some(deadline));
+            self
+        }
+
+        /// It may take as long as it likes to start.
+        pub fn no_start_deadline(mut self) -> Self {
+            self.options.start_deadline = crate::model::StartDeadline(None);
             self
         }
 
@@ -309,6 +371,16 @@ macro_rules! option_verbs {
         /// The logging given with [`logging`](Self::logging).
         pub fn logging_options(&self) -> Option<Logging> {
             self.options.logging
+        }
+
+        /// What was given with [`ready_when`](Self::ready_when).
+        pub fn readiness(&self) -> Option<&crate::Readiness> {
+            self.options.readiness.as_ref()
+        }
+
+        /// How long it may take to start; `None` for as long as it likes.
+        pub fn start_time_limit(&self) -> Option<Duration> {
+            self.options.start_deadline.0
         }
 
         /// The time given with [`timeout`](Self::timeout).

@@ -7,9 +7,12 @@
 use super::command::{Cmd, Logging, Messaging, Output, Stdin, Transport};
 use super::identity::Identity;
 use super::quote::Quoted;
+use super::startup::Readiness;
+use crate::logs::LogStream;
 use procession_wire::{Framing, MAX_MESSAGE_LIMIT, env};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
+use std::time::Duration;
 
 /// Why a command was refused before anything was started. Its text names the setting and says what to
 /// do about it.
@@ -77,6 +80,30 @@ pub enum ConfigurationError {
         "`skip_before_hello` has a meaning only for frames from the child: use `framing(Framing::Frames)` with the child's output on, or leave it out"
     )]
     NoHelloToSkipTo,
+    /// Pings, a lease or requests are asked for where there are no frames both ways.
+    #[error(
+        "`{setting}` needs frames both ways: use `framing(Framing::Frames)` with input and output on, or leave it out"
+    )]
+    NeedsFrames {
+        /// The name of the setting.
+        setting: &'static str,
+    },
+    /// A time is too short to be kept to.
+    #[error("`{setting}` is too short: give it at least {least_ms} ms")]
+    TooShort {
+        /// The name of the setting.
+        setting: &'static str,
+        /// The least that is possible, in milliseconds.
+        least_ms: u64,
+    },
+    /// The process is to be ready by something that it cannot show.
+    #[error("it can never be ready by {readiness}: {remedy}")]
+    NeverReady {
+        /// What it is waited for.
+        readiness: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// Standard output is to carry messages and to be logged.
     #[error(
         "messages and logs (Logging::{logging}()) both use stdout: log with Logging::stderr(), or move the messages to Messaging::named_pipes()"
@@ -134,6 +161,11 @@ pub enum ConfigurationError {
 /// `NGROUPS_MAX` of the kernel, `setgroups(2)`.
 const MAX_GROUPS: usize = 65_536;
 
+/// A shorter one than this would be missed for the load of the machine alone.
+const LEAST_INTERVAL: Duration = Duration::from_millis(10);
+/// So that three pings fit into it.
+const LEAST_LEASE: Duration = Duration::from_millis(30);
+
 type Check = Result<(), ConfigurationError>;
 
 pub(super) fn check(cmd: &Cmd) -> Check {
@@ -143,6 +175,7 @@ pub(super) fn check(cmd: &Cmd) -> Check {
         check_messaging(messaging)?;
     }
     check_streams(cmd)?;
+    check_start(cmd)?;
     check_identity(&options.identity)
 }
 
@@ -255,7 +288,82 @@ fn check_messaging(messaging: &Messaging) -> Check {
     if messaging.skip_before_hello > 0 && !has_hello {
         return Err(ConfigurationError::NoHelloToSkipTo);
     }
+    let both_ways = has_hello && messaging.input.is_some();
+    if let Some(liveness) = &messaging.liveness {
+        needs_frames("liveness", both_ways)?;
+        at_least("liveness", liveness.interval(), LEAST_INTERVAL)?;
+        if liveness.allowed_misses() == 0 {
+            return Err(ConfigurationError::ZeroSize { setting: "misses" });
+        }
+    }
+    if let Some(lease) = messaging.lease {
+        needs_frames("lease", both_ways)?;
+        at_least("lease", lease, LEAST_LEASE)?;
+    }
     Ok(())
+}
+
+fn needs_frames(setting: &'static str, has_them: bool) -> Check {
+    if has_them {
+        Ok(())
+    } else {
+        Err(ConfigurationError::NeedsFrames { setting })
+    }
+}
+
+fn at_least(setting: &'static str, time: Duration, least: Duration) -> Check {
+    if time >= least {
+        return Ok(());
+    }
+    let least_ms = u64::try_from(least.as_millis()).unwrap_or(u64::MAX);
+    Err(ConfigurationError::TooShort { setting, least_ms })
+}
+
+/// What a process is waited for must be able to come.
+fn check_start(cmd: &Cmd) -> Check {
+    let messaging = cmd.messaging_options();
+    let frames = messaging.filter(|messaging| messaging.framing == Framing::Frames);
+    let both_ways = frames.is_some_and(|m| m.input.is_some() && m.output.is_some());
+    if cmd.handler().is_some() {
+        needs_frames("serve", both_ways)?;
+    }
+    let Some(readiness) = cmd.readiness() else {
+        return Ok(());
+    };
+    let never = |remedy: &str| {
+        Err(ConfigurationError::NeverReady {
+            readiness: readiness.to_string(),
+            remedy: remedy.to_owned(),
+        })
+    };
+    match readiness {
+        Readiness::Frame if frames.is_none_or(|messaging| messaging.output.is_none()) => {
+            return never("use `framing(Framing::Frames)` with the child's output on");
+        }
+        Readiness::FirstMessage if messaging.is_none_or(|m| m.output.is_none()) => {
+            return never("give it a Messaging with output");
+        }
+        Readiness::Notify {
+            watchdog: Some(watchdog),
+        } => at_least("watchdog", *watchdog, LEAST_INTERVAL)?,
+        #[cfg(feature = "regex")]
+        Readiness::LogMatch { expression, .. } => {
+            if let Err(error) = regex::bytes::Regex::new(expression) {
+                return never(&format!("the expression is none: {error}"));
+            }
+        }
+        _ => {}
+    }
+    let logged = |stream| match (stream, cmd.logging_options()) {
+        (_, None) => false,
+        (LogStream::Merged, Some(logging)) => logging.is_merged(),
+        (LogStream::Stdout, Some(logging)) => logging.captures_stdout() && !logging.is_merged(),
+        (LogStream::Stderr, Some(logging)) => logging.captures_stderr() && !logging.is_merged(),
+    };
+    match readiness.log() {
+        Some(stream) if !logged(stream) => never(&format!("log {stream} with `logging(..)`")),
+        _ => Ok(()),
+    }
 }
 
 fn check_streams(cmd: &Cmd) -> Check {

@@ -26,17 +26,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use procession_wire::env::{PROCESSION_TREE, RESERVED};
+
 use procession_wire::{ChildEnvironment, TreeTag};
 use rustix::process::{Pid, PidfdFlags, kill_process_group, pidfd_open};
 
 use super::program;
 use super::spawn_error::{because, no_file, refused};
+use super::task::Startup;
 use crate::containment::WAIT_TO_BE_MOVED;
 use crate::error::SpawnProcessError;
 use crate::file_events::FileEvents;
 use crate::id::ProcessId;
 use crate::logs::LogHook;
-use crate::model::{Cmd, Leftovers, Logging, Messaging, Resource, Runnable};
+use crate::messaging::answering::RequestHandler;
+use crate::model::{Cmd, Leftovers, Logging, Messaging, Readiness, Resource, Runnable};
 use crate::os;
 use crate::run_dir::{ManagerDir, RunDir};
 use crate::signal::Signal;
@@ -44,6 +47,11 @@ use crate::signal::Signal;
 pub(crate) use channels::{LogEnd, LogEndRoute, OurEnds};
 pub(crate) use child::Child;
 use child::PidFd;
+
+/// The variables of the notification protocol, `sd_notify(3)` and `sd_watchdog_enabled(3)`. Without
+/// `WATCHDOG_PID`, which nobody can know before the start, the latter is for whoever has it.
+const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 
 /// What is to be started.
 pub(crate) struct Launch {
@@ -63,6 +71,8 @@ pub(crate) struct Launched {
     pub(crate) messaging: Option<Messaging>,
     pub(crate) log_limit: Option<u64>,
     pub(crate) log_hook: Option<LogHook>,
+    pub(crate) handler: Option<RequestHandler>,
+    pub(crate) startup: Startup,
     pub(crate) timeout: Option<Duration>,
     pub(crate) leftovers: Leftovers,
     pub(crate) cpu_limit: Option<Duration>,
@@ -130,6 +140,15 @@ impl Launch {
             command.current_dir(dir);
         }
         self.set_environment(&mut command, cmd, &channels.environment);
+        if let Some(socket) = &channels.notify {
+            command.env(NOTIFY_SOCKET, socket.name());
+        }
+        if let Some(Readiness::Notify {
+            watchdog: Some(time),
+        }) = cmd.readiness()
+        {
+            command.env(WATCHDOG_USEC, time.as_micros().to_string());
+        }
         let [stdin, stdout, stderr] = channels.child;
         command.stdin(stdin).stdout(stdout).stderr(stderr);
 
@@ -192,6 +211,12 @@ impl Launch {
             messaging: cmd.messaging_options().cloned(),
             log_limit: cmd.logging_options().and_then(Logging::size_limit),
             log_hook: cmd.hook().cloned(),
+            handler: cmd.handler().cloned(),
+            startup: Startup {
+                readiness: cmd.readiness().cloned(),
+                deadline: cmd.start_time_limit(),
+                socket: channels.notify,
+            },
             timeout: cmd.time_limit(),
             leftovers: cmd.leftovers_policy(),
             cpu_limit: limit(cmd, Resource::CpuSeconds).map(Duration::from_secs),

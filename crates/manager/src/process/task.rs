@@ -5,6 +5,7 @@
 //! that the child can delay.
 
 mod open;
+mod start;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -29,6 +30,8 @@ use crate::messaging::outbox::Closed;
 use crate::model::Runnable;
 use crate::os::Reaped;
 use crate::signal::Signal;
+pub(crate) use start::Startup;
+use start::{News, Start};
 
 /// How long the hooks of a process that is removed have to see the rest of its logs.
 const HOOKS: Duration = Duration::from_secs(2);
@@ -72,6 +75,8 @@ pub(crate) struct Task {
     /// Hunts for its tree; one at a time.
     hunts: JoinSet<u32>,
     log_hooks: JoinSet<()>,
+    /// There once it has been started.
+    start: Option<Start>,
     exit: Arc<Flag>,
     removals: Vec<oneshot::Sender<Result<(), RemoveProcessError>>>,
     /// Why it is being removed, where nobody has asked for that.
@@ -96,6 +101,7 @@ impl Task {
             outputs: JoinSet::new(),
             hunts: JoinSet::new(),
             log_hooks: JoinSet::new(),
+            start: None,
             exit: Arc::default(),
             removals: Vec::new(),
             removal: None,
@@ -151,16 +157,18 @@ impl Task {
             .map_err(|error| refused("a thread for starting processes", error))??;
         let (at, started_at, pid) = (launched.started, launched.started_at, launched.child.pid());
         let program = launched.program.clone();
-        self.lifecycle.plan(Plan {
-            timeout: launched
-                .timeout
-                .map(|timeout| (timeout, self.context.grace)),
+        let mut plan = Plan {
+            grace: self.context.grace,
+            timeout: launched.timeout,
+            start: None,
             leftovers: launched.leftovers,
             cpu_limit: launched.cpu_limit,
             file_limit: launched.file_limit,
-        });
+        };
         self.take_charge(launched, options)
             .map_err(|error| refused(&program, error))?;
+        plan.start = self.start.as_ref().and_then(Start::time);
+        self.lifecycle.plan(plan);
         self.process.publish(|status| {
             status.pid = Some(pid);
             status.started_at = Some(started_at);
@@ -183,9 +191,22 @@ impl Task {
                 Some(ended) = self.outputs.join_next() => {
                     Input::OutputEnded(ended.unwrap_or(OutputState::Cut))
                 }
+                news = next_news(&mut self.start) => {
+                    self.take_news(news).await;
+                    continue;
+                }
                 Some(hunted) = self.hunts.join_next() => Input::Hunted(hunted.unwrap_or(0)),
                 () = at(deadline) => Input::Tick,
             };
+            self.apply(input, Instant::now()).await;
+        }
+    }
+
+    async fn take_news(&mut self, news: News) {
+        let Some(start) = &mut self.start else {
+            return;
+        };
+        for input in start.take(news, &self.process, &self.context) {
             self.apply(input, Instant::now()).await;
         }
     }
@@ -307,6 +328,11 @@ impl Task {
                 }
                 Effect::Hunt { urgent } => self.hunt(urgent),
                 Effect::Hurry => self.context.hunter.hurry(self.tree().tag),
+                Effect::StartOverdue => {
+                    if let Some(start) = &self.start {
+                        start::fail(&self.process, &start.overdue());
+                    }
+                }
                 Effect::Publish(state) => self.publish(state).await,
                 Effect::Report(report) => {
                     self.process
@@ -314,6 +340,9 @@ impl Task {
                 }
                 Effect::Drain => {
                     self.exit.set();
+                    if let Some(start) = &mut self.start {
+                        start.end();
+                    }
                     if let Some(child) = &mut self.child {
                         child.close();
                     }
@@ -355,6 +384,9 @@ impl Task {
             _ => return,
         };
         self.context.events.tell(event);
+        if state == ProcessState::Running && self.start.as_ref().is_some_and(Start::is_nothing) {
+            start::become_ready(&self.process, &self.context, None);
+        }
         if state == ProcessState::Finished {
             self.context.finished(id).await;
         }
@@ -437,6 +469,14 @@ impl Task {
 async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves with what shows that it has started, or lives.
+async fn next_news(start: &mut Option<Start>) -> News {
+    match start {
+        Some(start) => start.next().await,
         None => std::future::pending().await,
     }
 }

@@ -132,14 +132,14 @@ async fn credit_is_spent_and_waited_for_while_control_goes_by() {
     assert!(waiting.as_mut().now_or_never().is_none());
     outbox.control(FrameHead::Stop, b"");
     assert_eq!(pipe.child_reads(100), [0, 0, 0, 0, 0x12]);
-    outbox.grant(1);
+    outbox.grant(Lane::Messages, 1);
     waiting.await.expect("sent");
     assert_eq!(pipe.child_reads(100), b"\0\0\0\x01\0a");
     // It cost one byte and the overhead, of which one was granted.
     let overhead = u32::try_from(MESSAGE_OVERHEAD).expect("small");
-    outbox.grant(overhead);
+    outbox.grant(Lane::Messages, overhead);
     assert!(Box::pin(outbox.send("b".into())).now_or_never().is_none());
-    outbox.grant(1);
+    outbox.grant(Lane::Messages, 1);
     assert_eq!(read(&pipe, 6).await, b"\0\0\0\x01\0b");
 }
 

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use procession_wire::{FrameHead, FramePrefix, Framing};
+use procession_wire::{FramePrefix, Framing};
 use tokio::sync::oneshot;
 
 use super::super::pipe::WriteEnd;
-use super::super::queue;
+use super::super::queue::{self, Outgoing};
 use super::{Closed, Outbox, SendFailure, State, Writer};
 
 /// Writes in a row that a caller does for others before the writer task takes over.
 const ROUNDS: usize = 4;
 
-/// What became of a message that its sender tried to write itself.
+/// What became of a frame that its sender tried to write itself.
 pub(super) enum Direct {
     Written,
     TakenOver(oneshot::Receiver<()>),
@@ -24,8 +24,9 @@ pub(super) enum Direct {
 }
 
 impl<W: WriteEnd> Outbox<W> {
-    /// Writes the message from the caller's own task, if nothing is before it.
-    pub(super) fn write_direct(self: &Arc<Self>, payload: &Bytes) -> Result<Direct, SendFailure> {
+    /// Writes the frame from the caller's own task, if nothing is before it.
+    pub(super) fn write_direct(self: &Arc<Self>, frame: &Outgoing) -> Result<Direct, SendFailure> {
+        let (lane, payload) = (frame.lane, &frame.payload);
         let pipe = {
             let mut state = self.lock();
             if let Some(closed) = state.shut() {
@@ -34,22 +35,27 @@ impl<W: WriteEnd> Outbox<W> {
             let Some(pipe) = state.pipe.clone() else {
                 return Ok(Direct::Queue);
             };
-            if state.claimed || !state.queue.is_free() {
+            if state.claimed || !state.queue.is_free(lane) {
                 return Ok(Direct::Queue);
             }
             state.claimed = true;
-            state.queue.begin_direct(payload.len());
+            state.queue.begin_direct(lane, payload.len());
             pipe
         };
-        let (prefix, suffix) = self.around(payload.len());
+        let prefix = self.prefix(frame);
         let prefix = prefix.as_deref().unwrap_or_default();
+        let suffix = match (&frame.followed_by, self.limits.framing) {
+            (Some(next), _) => next,
+            (None, Framing::Lines) => &b"\n"[..],
+            (None, _) => b"",
+        };
         let (len, result) = write_once(&*pipe, prefix, payload, suffix);
         // Before the claim is given up: whoever closes the pipe then has the last hold of it.
         drop(pipe);
         let mut state = self.lock();
         let outcome = match result {
             Ok(written) if written == len => {
-                state.queue.end_direct();
+                state.queue.end_direct(lane, payload.len());
                 Direct::Written
             }
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
@@ -62,7 +68,7 @@ impl<W: WriteEnd> Outbox<W> {
                 let (sender, done) = oneshot::channel();
                 let written = short.unwrap_or(0);
                 let rest = rest_of(prefix, payload, suffix, written);
-                state.queue.take_over(rest, len, sender);
+                state.queue.take_over(lane, rest, len, sender);
                 Direct::TakenOver(done)
             }
         };
@@ -82,12 +88,9 @@ impl<W: WriteEnd> Outbox<W> {
         Ok(outcome)
     }
 
-    /// What goes before and after a payload of `len` bytes.
-    fn around(&self, len: usize) -> (Option<FramePrefix>, &'static [u8]) {
-        match self.limits.framing {
-            Framing::Lines => (None, b"\n"),
-            _ => (Some(FrameHead::Message.prefix(len)), b""),
-        }
+    fn prefix(&self, frame: &Outgoing) -> Option<FramePrefix> {
+        let frames = self.limits.framing == Framing::Frames;
+        frames.then(|| frame.head.prefix(frame.payload.len()))
     }
 
     /// Writes what is queued from here, as far as the pipe has room; the writer task does the rest.
@@ -133,8 +136,9 @@ impl<W: WriteEnd> Outbox<W> {
         match result {
             Ok(count) => {
                 let written = state.queue.advance(count);
-                self.places.add_permits(written.places);
-                self.bytes.add_permits(written.bytes);
+                for (index, places) in self.places.iter().enumerate() {
+                    places.give_back(written.places[index], written.bytes[index]);
+                }
                 self.progress.notify_waiters();
             }
             Err(error) => self.close_locked(state, failed(&error)),
@@ -248,7 +252,7 @@ fn write_once(
 }
 
 /// What is left of a message of which `written` bytes are in the kernel.
-fn rest_of(prefix: &[u8], payload: &Bytes, suffix: &'static [u8], written: usize) -> [Bytes; 3] {
+fn rest_of(prefix: &[u8], payload: &Bytes, suffix: &[u8], written: usize) -> [Bytes; 3] {
     let after = |skip: usize, len: usize| written.saturating_sub(skip).min(len);
     let in_prefix = after(0, prefix.len());
     let in_payload = after(prefix.len(), payload.len());
@@ -256,6 +260,6 @@ fn rest_of(prefix: &[u8], payload: &Bytes, suffix: &'static [u8], written: usize
     [
         Bytes::copy_from_slice(&prefix[in_prefix..]),
         payload.slice(in_payload..),
-        Bytes::from_static(&suffix[in_suffix..]),
+        Bytes::copy_from_slice(&suffix[in_suffix..]),
     ]
 }

@@ -4,7 +4,11 @@ use proptest::prelude::*;
 use super::*;
 
 fn message(queue: &mut SendQueue, payload: &'static [u8]) {
-    queue.push_message(Bytes::from_static(payload), Some(1), None);
+    queue.push(
+        Outgoing::message(Bytes::from_static(payload)),
+        Some(1),
+        None,
+    );
 }
 
 /// Writes up to `most` bytes of what is queued.
@@ -66,32 +70,36 @@ fn messages_wait_for_credit_and_control_frames_do_not() {
     let mut out = Vec::new();
     message(&mut queue, b"one");
     message(&mut queue, b"two");
-    assert!(!queue.has_work() && !queue.is_empty() && !queue.is_free());
+    assert!(!queue.has_work() && !queue.is_empty() && !queue.is_free(Lane::Messages));
     queue.push_control(FrameHead::Stop, b"");
     write(&mut queue, usize::MAX, &mut out);
     assert_eq!(frames(&out), [Frame::Stop]);
     // One byte of credit is enough for one message: it may overshoot.
-    queue.grant(1);
+    queue.grant(Lane::Messages, 1);
     write(&mut queue, usize::MAX, &mut out);
     assert_eq!(frames(&out)[1..], [Frame::Message("one".into())]);
     assert!(!queue.has_work());
     queue.without_credit();
     write(&mut queue, usize::MAX, &mut out);
     assert_eq!(frames(&out)[2..], [Frame::Message("two".into())]);
-    assert!(queue.is_free());
+    assert!(queue.is_free(Lane::Messages));
 }
 
 #[test]
 fn places_come_back_when_all_of_a_message_is_written() {
     let mut queue = SendQueue::new(Framing::Lines, false);
     let (done, mut told) = oneshot::channel();
-    queue.push_message(Bytes::from_static(b"abc"), Some(3), Some(done));
+    queue.push(
+        Outgoing::message(Bytes::from_static(b"abc")),
+        Some(3),
+        Some(done),
+    );
     let mut out = Vec::new();
     let written = write(&mut queue, 3, &mut out);
-    assert_eq!((written.places, written.bytes), (0, 0));
+    assert_eq!((written.places[0], written.bytes[0]), (0, 0));
     told.try_recv().expect_err("not yet");
     let written = write(&mut queue, 1, &mut out);
-    assert_eq!((written.places, written.bytes), (1, 3));
+    assert_eq!((written.places[0], written.bytes[0]), (1, 3));
     told.try_recv().expect("told");
     assert_eq!(out, b"abc\n");
 }
@@ -99,7 +107,7 @@ fn places_come_back_when_all_of_a_message_is_written() {
 #[test]
 fn what_a_caller_could_not_write_goes_first() {
     let mut queue = SendQueue::new(Framing::Lines, false);
-    queue.begin_direct(5);
+    queue.begin_direct(Lane::Messages, 5);
     message(&mut queue, b"later");
     let (done, mut told) = oneshot::channel();
     let rest = [
@@ -107,7 +115,7 @@ fn what_a_caller_could_not_write_goes_first() {
         Bytes::from_static(b"lo"),
         Bytes::from_static(b"\n"),
     ];
-    queue.take_over(rest, 6, done);
+    queue.take_over(Lane::Messages, rest, 6, done);
     let mut out = Vec::new();
     write(&mut queue, 3, &mut out);
     told.try_recv().expect("told");
@@ -129,14 +137,14 @@ proptest! {
                 0 | 1 => {
                     let mut payload = vec![b'x'; size];
                     payload.splice(0..0, sent.to_be_bytes());
-                    queue.push_message(payload.into(), Some(1), None);
+                    queue.push(Outgoing::message(payload.into()), Some(1), None);
                     sent += 1;
                 }
                 2 => {
                     queue.push_control(FrameHead::Ping(pings), b"");
                     pings += 1;
                 }
-                3 => queue.grant(u32::try_from(size).expect("small")),
+                3 => queue.grant(Lane::Messages, u32::try_from(size).expect("small")),
                 _ => {
                     write(&mut queue, size, &mut out);
                 }
@@ -163,4 +171,35 @@ proptest! {
         prop_assert_eq!((messages, answered), (sent, pings));
         prop_assert_eq!(queue.progress(), (sent, sent));
     }
+}
+
+/// A lane without credit holds up no other, and what was taken back is never sent.
+#[test]
+fn lanes_wait_each_for_themselves() {
+    let mut queue = SendQueue::new(Framing::Frames, true);
+    let answer = |id| Outgoing::answer(FrameHead::Reply { id }, Bytes::from_static(b"r"));
+    queue.push(Outgoing::message(Bytes::from_static(b"m")), Some(1), None);
+    for id in 1..=3 {
+        let request = Outgoing::request(id, Bytes::from_static(b"q"), 9);
+        queue.push(request, Some(1), None);
+    }
+    assert!(!queue.has_work());
+    assert_eq!(queue.depth(), (1, 1));
+    queue.push(answer(9), Some(1), None);
+    assert_eq!(queue.withdraw(2), Some(Some(1)));
+    assert_eq!(queue.withdraw(2), None);
+    queue.grant(Lane::Requests, 1000);
+    let mut out = Vec::new();
+    write(&mut queue, usize::MAX, &mut out);
+    let mut expected = b"\0\0\0\x09\x02\0\0\0\0\0\0\0\x09r".to_vec();
+    for id in [1, 3] {
+        expected.extend_from_slice(b"\0\0\0\x09\x01\0\0\0\0\0\0\0");
+        expected.extend_from_slice(&[id, b'q']);
+        expected.extend_from_slice(b"\0\0\0\x0c\x06\0\0\0\0\0\0\0");
+        expected.extend_from_slice(&[id, 0, 0, 0, 9]);
+    }
+    assert_eq!(out, expected);
+    assert!(!queue.is_empty() && !queue.has_work(), "the message waits");
+    queue.grant(Lane::Messages, 1);
+    assert!(queue.has_work());
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::flag::Flag;
 use crate::lifecycle::DrainBounds;
 use crate::messaging::buffer::Limits;
-use crate::messaging::outbox::OutboxLimits;
+use crate::messaging::outbox::{Outbox, OutboxLimits};
 use crate::messaging::testing::TestPipe;
 use crate::model::Overflow;
 use procession_wire::{Framing, Message};
@@ -53,7 +53,15 @@ fn child(framing: Framing, buffer: usize) -> Child {
         },
         _ => Decoder::Frames(FrameDecoder::new(LIMIT).expecting_hello(0)),
     };
-    let reader = Reader::new(source, decoder, Arc::clone(&hub), Some(Arc::clone(&outbox)));
+    let process = crate::id::ProcessId::random();
+    let conversation = Conversation::new(process, Arc::clone(&outbox), None, Handle::current());
+    let receivers = Receivers {
+        hub: Arc::clone(&hub),
+        conversation: (framing == Framing::Frames).then_some(conversation),
+        signs: Signs::default(),
+        pings: SharedPings::default(),
+    };
+    let reader = Reader::new(source, decoder, receivers);
     let reader = tokio::spawn(reader.run());
     Child {
         output,

@@ -1,7 +1,8 @@
 //! The documented shapes, there and back, and what is said of wrong ones.
 
 use crate::model::command::{
-    Cmd, Leftovers, LogRoute, Logging, Messaging, Output, Overflow, Resource, Stdin, Transport,
+    Cmd, Leftovers, Liveness, LogRoute, Logging, Messaging, Output, Overflow, Readiness, Resource,
+    Stdin, Transport,
 };
 use crate::model::script::{Script, ScriptRunConfig, ScriptingLanguage};
 use procession_wire::Framing;
@@ -29,8 +30,14 @@ fn full_cmd() -> Cmd {
                 .buffer_bytes(2)
                 .overflow(Overflow::DropOldest)
                 .message_limit(3)
-                .skip_before_hello(4),
+                .skip_before_hello(4)
+                .liveness(Liveness::every(Duration::from_millis(250)).misses(2).stop())
+                .lease(Duration::from_secs(5)),
         )
+        .ready_when(Readiness::Notify {
+            watchdog: Some(Duration::from_secs(2)),
+        })
+        .no_start_deadline()
         .logging(
             Logging::stdout_and_stderr()
                 .route(LogRoute::File)
@@ -67,8 +74,12 @@ fn full_cmd_json() -> serde_json::Value {
             "overflow": "drop_oldest",
             "message_limit": 3,
             "skip_before_hello": 4,
+            "liveness": { "every_ms": 250, "misses": 2, "stop": true },
+            "lease_ms": 5000,
         },
         "logging": { "streams": "stdout_and_stderr", "route": "file", "limit": 1_048_576 },
+        "ready_when": { "notify": { "watchdog": 2000 } },
+        "start_deadline_ms": null,
         "timeout_ms": 1500,
         "leftovers": "leave",
         "stdin": { "file": "/dev/zero" },

@@ -281,7 +281,7 @@ pub(in crate::model) mod framing {
 }
 
 /// A time that may be missing, in whole milliseconds, rounded up.
-pub(super) mod milliseconds {
+pub(in crate::model) mod milliseconds {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use std::time::Duration;
 
@@ -301,5 +301,24 @@ pub(super) mod milliseconds {
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
         Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
+    }
+}
+
+/// A time, as whole milliseconds, rounded up.
+pub(in crate::model) mod millis {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::Duration;
+
+    pub(in crate::model) fn serialize<S: Serializer>(
+        time: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        super::milliseconds::serialize(&Some(*time), serializer)
+    }
+
+    pub(in crate::model) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
     }
 }

@@ -14,12 +14,13 @@ use std::process::Stdio;
 use procession_wire::{Channel, ChildEnvironment, MessagingEnvironment};
 use rustix::fs::{Mode, OFlags};
 
+use super::super::notify::NotifySocket;
 use super::super::spawn_error::{because, no_file, no_pipe, refused};
 use crate::error::SpawnProcessError;
 use crate::file_events::{Change, FileEvents};
 use crate::logs::LogStream;
 use crate::model::command::{LogRoute, Logging};
-use crate::model::{Cmd, Output, Stdin, Transport};
+use crate::model::{Cmd, Output, Readiness, Stdin, Transport};
 use crate::os;
 use crate::run_dir::{self, create_fifo, create_new, open_own};
 
@@ -62,6 +63,7 @@ pub(super) struct Channels {
     /// The child's stdin, stdout and stderr.
     pub(super) child: [Stdio; 3],
     pub(super) environment: ChildEnvironment,
+    pub(super) notify: Option<NotifySocket>,
     /// To be dropped when the child runs and its ends are closed here.
     pub(super) starting: os::Starting,
 }
@@ -118,8 +120,9 @@ pub(super) fn open(
         }
         let [input, output] = ends;
         let (framing, limit) = (messaging.chosen_framing(), messaging.largest_message());
-        environment =
-            environment.with_messaging(MessagingEnvironment::new(framing, limit, input, output));
+        let mut told = MessagingEnvironment::new(framing, limit, input, output);
+        told.lease = messaging.lease_time();
+        environment = environment.with_messaging(told);
     }
 
     if let Some(logging) = cmd.logging_options() {
@@ -152,10 +155,19 @@ pub(super) fn open(
         stderr = end.into();
         ours.logs.push(ours_end);
     }
+    let notify = match cmd.readiness() {
+        Some(Readiness::Notify { .. }) => {
+            let own = rustix::process::geteuid().as_raw();
+            let socket = NotifySocket::bind(run_dir, cmd.user_id().unwrap_or(own));
+            Some(socket.map_err(|error| failed(because("its notification socket", &error)))?)
+        }
+        _ => None,
+    };
     Ok(Channels {
         ours,
         child: [stdin, stdout, stderr],
         environment,
+        notify,
         starting,
     })
 }

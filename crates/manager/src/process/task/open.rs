@@ -8,16 +8,20 @@ use tokio::runtime::Handle;
 use super::super::Channels;
 use super::super::close_input::Closing;
 use super::super::spawn::{Launched, LogEnd, LogEndRoute};
+use super::start::{self, Start};
 use super::{SpawnOptions, Task};
 use crate::logs::{
     Appender, Budget, Capture, FileLog, FollowFrom, Log, LogHook, Logs, Memory, Route, Stored,
     Target, Watch,
 };
 use crate::messaging::buffer::Limits;
+use crate::messaging::conversation::Conversation;
 use crate::messaging::hub::Hub;
 use crate::messaging::outbox::{Outbox, OutboxLimits};
+use crate::messaging::pings::SharedPings;
 use crate::messaging::pipe::{ReadPipe, WritePipe};
-use crate::messaging::reader::{Decoder, Reader};
+use crate::messaging::reader::{Decoder, Reader, Receivers};
+use crate::messaging::signs::Signs;
 use crate::messaging::source::Source;
 use crate::model::Messaging;
 
@@ -36,10 +40,15 @@ impl Task {
         let mut channels = Channels {
             outbox: None,
             hub: None,
+            conversation: None,
+            pings: SharedPings::default(),
+            log_readers: self.context.log_readers.clone(),
             logs: Logs::default(),
             closing: Closing::of(launched.ends.input_opened),
             program: launched.program,
         };
+        let signs = Signs::default();
+        let mut start = Start::new(&launched.startup, launched.messaging.as_ref(), &signs);
         if let Some(messaging) = &launched.messaging {
             if let Some(end) = launched.ends.input {
                 let pipe = WritePipe::new(end.fd)?;
@@ -53,8 +62,19 @@ impl Task {
                 let hub = Hub::new(hub_limits(messaging));
                 let pipe = ReadPipe::new(end.fd, end.fifo)?;
                 let source = self.source(pipe);
-                let outbox = channels.outbox.clone();
-                let reader = Reader::new(source, decoder(messaging), Arc::clone(&hub), outbox);
+                if let Some(outbox) = frames_to(&channels, messaging) {
+                    let (id, runtime) = (self.process.id(), Handle::current());
+                    let asked = Conversation::new(id, outbox, launched.handler, runtime);
+                    start.send_pings(messaging, &asked, &channels.pings, &signs);
+                    channels.conversation = Some(asked);
+                }
+                let receivers = Receivers {
+                    hub: Arc::clone(&hub),
+                    conversation: channels.conversation.clone(),
+                    signs,
+                    pings: Arc::clone(&channels.pings),
+                };
+                let reader = Reader::new(source, decoder(messaging), receivers);
                 self.outputs.spawn(reader.run());
                 channels.hub = Some(hub);
             }
@@ -66,6 +86,11 @@ impl Task {
         let hooks = [launched.log_hook, self.context.log_hook.clone()];
         self.start_hooks(&channels.logs, hooks);
         self.process.open(channels);
+        let readiness = launched.startup.readiness.as_ref();
+        let log =
+            readiness.and_then(|wanted| start::follower(&self.process, &self.context, wanted));
+        start.watch(launched.startup.socket, log);
+        self.start = Some(start);
         self.max_rss_before = launched.max_rss_before;
         self.child = Some(child);
         Ok(())
@@ -136,6 +161,12 @@ impl Task {
             }
         }
     }
+}
+
+/// The way to a child that speaks frames.
+fn frames_to(channels: &Channels, messaging: &Messaging) -> Option<Arc<Outbox>> {
+    let frames = messaging.chosen_framing() == Framing::Frames;
+    channels.outbox.clone().filter(|_| frames)
 }
 
 fn decoder(messaging: &Messaging) -> Decoder {

@@ -1,0 +1,456 @@
+//! Requests between the parent and one child, both ways, over frames.
+//!
+//! ```text
+//!  request() ──► Asking ─────────────┐                       ┌──► Slot ──► Asking
+//!                                    ▼                       │
+//!  handler ◄── task ──► reply ──► outbox ──► child ──► reader ──► conversation
+//!     ▲                                                      │
+//!     └──────────────────────────────────────────────────────┘ request, cancel, credit of items
+//! ```
+//!
+//! The accounting is [`Asked`] and [`Accepted`]; here it meets the outbox and the tasks. The reader calls
+//! in here and is never made to wait: what comes for a request goes to its slot, and what comes from the
+//! child as a request is bounded by the credit that it had.
+//!
+//! When nothing more will come from the child ([`end`](Conversation::end)) each open request ends at once,
+//! and what is being answered is dropped.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use procession_wire::credit::{MESSAGE_LANE, REQUEST_LANE};
+use procession_wire::request::{Accepted, Asked, ItemCredit, Refused};
+use procession_wire::{FrameHead, Message};
+use tokio::runtime::Handle;
+
+use super::answering::{ItemError, ItemSink, Request, RequestHandler, Work};
+use super::asking::{Asking, End, Slot};
+use super::outbox::{Outbox, SendFailure};
+use super::pipe::{WriteEnd, WritePipe};
+use super::queue::{Lane, Outgoing};
+use crate::id::ProcessId;
+
+/// What a child's requests may cost together, on their way and while they are answered, in bytes.
+const REQUEST_WINDOW: u64 = 1024 * 1024;
+/// What the items of one request may cost that were not read yet, in bytes.
+const ITEM_WINDOW: u32 = 256 * 1024;
+/// Bytes of control frames that may wait for a child that does not read.
+const MAX_CONTROL: usize = 64 * 1024;
+
+pub(crate) struct Conversation<W: WriteEnd = WritePipe> {
+    process: ProcessId,
+    outbox: Arc<Outbox<W>>,
+    runtime: Handle,
+    state: Mutex<State>,
+}
+
+struct State {
+    asked: Asked<Arc<Slot>>,
+    accepted: Accepted<Arc<Work>>,
+    handler: Option<RequestHandler>,
+    counts: RequestCounts,
+    /// Whether the child keeps to credit; without it nothing is granted, and items wait for the pipe alone.
+    with_credit: bool,
+    ended: bool,
+}
+
+/// How many requests there were.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RequestCounts {
+    pub(crate) asked: u64,
+    pub(crate) replies: u64,
+    pub(crate) failures: u64,
+    pub(crate) answered: u64,
+    pub(crate) refused: u64,
+    /// Open now: asked by us, and being answered.
+    pub(crate) waiting: u64,
+    pub(crate) answering: u64,
+}
+
+/// Why a request was not asked.
+#[derive(Debug)]
+pub(crate) enum AskFailure {
+    Send(SendFailure),
+    /// Nothing comes from the child any more.
+    Ended,
+}
+
+impl<W: WriteEnd> std::fmt::Debug for Conversation<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conversation")
+            .field("process", &self.process)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<W: WriteEnd> Conversation<W> {
+    pub(crate) fn new(
+        process: ProcessId,
+        outbox: Arc<Outbox<W>>,
+        handler: Option<RequestHandler>,
+        runtime: Handle,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            process,
+            outbox,
+            runtime,
+            state: Mutex::new(State {
+                asked: Asked::new(ITEM_WINDOW),
+                accepted: Accepted::new(REQUEST_WINDOW),
+                handler,
+                counts: RequestCounts::default(),
+                with_credit: true,
+                ended: false,
+            }),
+        })
+    }
+
+    pub(crate) fn outbox(&self) -> &Arc<Outbox<W>> {
+        &self.outbox
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn counts(&self) -> RequestCounts {
+        let state = self.lock();
+        RequestCounts {
+            waiting: state.asked.len() as u64,
+            answering: state.accepted.len() as u64,
+            ..state.counts
+        }
+    }
+
+    /// What answers the child from now on.
+    pub(crate) fn serve(&self, handler: RequestHandler) {
+        self.lock().handler = Some(handler);
+    }
+
+    // ---- what we ask ----
+
+    /// Asks the child; resolves when the request is in the kernel or has its place in the queue. Dropped
+    /// before that, nothing is sent.
+    pub(crate) async fn ask(
+        self: &Arc<Self>,
+        payload: Bytes,
+        keeps_items: bool,
+    ) -> Result<Asking<W>, AskFailure> {
+        self.outbox.check(&payload).map_err(AskFailure::Send)?;
+        let slot = Slot::new(keeps_items);
+        let (id, credit) = {
+            let mut state = self.lock();
+            if state.ended {
+                return Err(AskFailure::Ended);
+            }
+            state.counts.asked += 1;
+            state.asked.ask(Arc::clone(&slot))
+        };
+        let mut asking = Asking {
+            conversation: Arc::clone(self),
+            id,
+            slot,
+            placed: false,
+            sent: None,
+        };
+        let put = self
+            .outbox
+            .put(Outgoing::request(id, payload, credit))
+            .await;
+        asking.sent = put.map_err(AskFailure::Send)?;
+        asking.placed = true;
+        Ok(asking)
+    }
+
+    /// Whoever asked no longer waits.
+    pub(super) fn abandon(&self, id: u64, placed: bool) {
+        let open = self.lock().asked.cancel(id).is_some();
+        if open && placed {
+            self.outbox.cancel_request(id);
+        }
+    }
+
+    /// An item was read, and there is room for more.
+    pub(super) fn item_read(&self, id: u64, cost: u64) {
+        let grant = self.lock().asked.consumed(id, cost);
+        if let Some(bytes) = grant {
+            self.outbox
+                .control(FrameHead::Credit { lane: id, bytes }, b"");
+        }
+    }
+
+    // ---- what the reader brings ----
+
+    /// The child allows more on a lane.
+    pub(crate) fn credit(&self, lane: u64, bytes: u32) {
+        match lane {
+            MESSAGE_LANE => self.outbox.grant(Lane::Messages, bytes),
+            REQUEST_LANE => self.outbox.grant(Lane::Requests, bytes),
+            id => {
+                let mut state = self.lock();
+                let work = state.accepted.grant(id, bytes).cloned();
+                drop(state);
+                if let Some(work) = work {
+                    work.granted.notify_waiters();
+                }
+            }
+        }
+    }
+
+    pub(crate) fn item(&self, id: u64, item: Message) {
+        let cost = procession_wire::credit::cost(item.len());
+        let mut state = self.lock();
+        match state.asked.item(id, item.len()) {
+            Ok(None) => {}
+            Ok(Some(slot)) => {
+                let slot = Arc::clone(slot);
+                drop(state);
+                if !slot.item(item) {
+                    self.item_read(id, cost);
+                }
+            }
+            Err(error) => {
+                let slot = state.asked.cancel(id);
+                drop(state);
+                tracing::warn!(process = %self.process, id, %error, "a child sends items without credit: the request fails");
+                self.outbox.cancel_request(id);
+                if let Some(slot) = slot {
+                    slot.end(End::Overrun);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn reply(&self, id: u64, reply: Message) {
+        self.ended_by(id, |counts| {
+            counts.replies += 1;
+            End::Reply(reply)
+        });
+    }
+
+    pub(crate) fn failure(&self, id: u64, text: &[u8]) {
+        self.ended_by(id, |counts| {
+            counts.failures += 1;
+            End::Failure(String::from_utf8_lossy(text).into_owned())
+        });
+    }
+
+    fn ended_by(&self, id: u64, end: impl FnOnce(&mut RequestCounts) -> End) {
+        let mut state = self.lock();
+        if let Some(slot) = state.asked.end(id) {
+            let end = end(&mut state.counts);
+            drop(state);
+            slot.end(end);
+        }
+    }
+
+    /// The child no longer waits for the answer.
+    pub(crate) fn cancel(&self, id: u64) {
+        let work = self.lock().accepted.cancel(id).cloned();
+        if let Some(work) = work {
+            work.cancelled.set();
+        }
+    }
+
+    /// The child has said hello: it may ask.
+    pub(crate) fn greeted(&self, with_credit: bool) {
+        let grant = {
+            let mut state = self.lock();
+            state.with_credit = with_credit;
+            state.accepted.grant_due().filter(|_| with_credit)
+        };
+        self.grant_requests(grant);
+        if !with_credit {
+            self.outbox.without_credit();
+        }
+    }
+
+    fn grant_requests(&self, grant: Option<u32>) {
+        if let Some(bytes) = grant {
+            let lane = REQUEST_LANE;
+            self.outbox.control(FrameHead::Credit { lane, bytes }, b"");
+        }
+    }
+
+    /// The child asks.
+    pub(crate) fn request(self: &Arc<Self>, id: u64, message: Message) {
+        let work = Arc::<Work>::default();
+        let handler = {
+            let mut state = self.lock();
+            if state.ended {
+                return;
+            }
+            let accepted = state.accepted.accept(id, message.len(), Arc::clone(&work));
+            match accepted {
+                Err(Refused::CreditExceeded(error)) => {
+                    drop(state);
+                    tracing::warn!(process = %self.process, id, %error, "a child asks without credit");
+                    self.refuse(
+                        id,
+                        b"too many requests at once: there was no credit for this one",
+                    );
+                    return;
+                }
+                Err(_) => {
+                    tracing::warn!(process = %self.process, id, "a request with an id that is in use is ignored");
+                    return;
+                }
+                Ok(()) => {
+                    if !state.with_credit {
+                        state.accepted.grant(id, u32::MAX);
+                    }
+                    state.handler.clone()
+                }
+            }
+        };
+        let request = Request {
+            process: self.process,
+            id,
+            message,
+            items: Arc::clone(self) as Arc<dyn ItemSink>,
+        };
+        let conversation = Arc::clone(self);
+        self.runtime
+            .spawn(async move { conversation.answer(id, &work, request, handler).await });
+    }
+
+    /// What cannot be taken in ends at once.
+    fn refuse(&self, id: u64, why: &[u8]) {
+        if self.outbox.control_bytes() < MAX_CONTROL {
+            self.outbox.control(FrameHead::Failure { id }, why);
+        }
+    }
+
+    /// Nothing more comes from the child.
+    pub(crate) fn end(&self) {
+        let (slots, works) = {
+            let mut state = self.lock();
+            state.ended = true;
+            let works: Vec<_> = state
+                .accepted
+                .cancel_all()
+                .map(|(_, work)| Arc::clone(work))
+                .collect();
+            (state.asked.lose_all(), works)
+        };
+        for slot in slots {
+            slot.end(End::Lost);
+        }
+        for work in works {
+            work.cancelled.set();
+        }
+    }
+
+    // ---- what we answer ----
+
+    async fn answer(
+        self: Arc<Self>,
+        id: u64,
+        work: &Work,
+        request: Request,
+        handler: Option<RequestHandler>,
+    ) {
+        let limit = self.outbox.message_limit();
+        let answer = async {
+            let Some(handler) = handler else {
+                return Err("this parent answers no requests".to_owned());
+            };
+            let handled = AssertUnwindSafe(async { handler.call(request).await });
+            match handled.catch_unwind().await {
+                Ok(Ok(reply)) if reply.len() <= limit => Ok(reply),
+                Ok(Ok(reply)) => Err(format!(
+                    "the reply has {} bytes and the limit is {limit}",
+                    reply.len()
+                )),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("the handler panicked".to_owned()),
+            }
+        };
+        let answer = tokio::select! {
+            biased;
+            () = work.cancelled.wait() => Err("cancelled".to_owned()),
+            answer = answer => answer,
+        };
+        let (head, payload) = match answer {
+            Ok(reply) => (FrameHead::Reply { id }, reply.into_bytes()),
+            Err(mut text) => {
+                text.truncate(text.floor_char_boundary(limit));
+                (FrameHead::Failure { id }, Bytes::from(text))
+            }
+        };
+        // The place first: what the answers take here is bounded only while the request counts as open.
+        let place = self.outbox.place(Lane::Answers, payload.len()).await;
+        let grant = {
+            let mut state = self.lock();
+            state.accepted.end(id);
+            match head {
+                FrameHead::Reply { .. } => state.counts.answered += 1,
+                _ => state.counts.refused += 1,
+            }
+            state.accepted.grant_due().filter(|_| state.with_credit)
+        };
+        let Ok(place) = place else {
+            return;
+        };
+        let _ = self
+            .outbox
+            .put_placed(Outgoing::answer(head, payload), place);
+        self.grant_requests(grant);
+    }
+
+    async fn put_item(&self, id: u64, item: Bytes) -> Result<(), ItemError> {
+        let limit = self.outbox.message_limit();
+        if item.len() > limit {
+            let len = item.len();
+            return Err(ItemError::TooLarge { len, limit });
+        }
+        let cancelled = || ItemError::Cancelled;
+        let work = self
+            .lock()
+            .accepted
+            .get(id)
+            .cloned()
+            .ok_or_else(cancelled)?;
+        loop {
+            // Made before the look: what is granted in between wakes it.
+            let granted = work.granted.notified();
+            let credit = {
+                let mut state = self.lock();
+                if !state.with_credit {
+                    state.accepted.grant(id, u32::MAX);
+                }
+                state.accepted.spend_item(id, item.len())
+            };
+            match credit {
+                ItemCredit::Spent => break,
+                ItemCredit::Closed => return Err(cancelled()),
+                ItemCredit::Wait => tokio::select! {
+                    () = granted => {}
+                    () = work.cancelled.wait() => return Err(cancelled()),
+                },
+            }
+        }
+        let place = self.outbox.place(Lane::Answers, item.len()).await;
+        let put = place.and_then(|place| {
+            let item = Outgoing::answer(FrameHead::Item { id }, item);
+            self.outbox.put_placed(item, place)
+        });
+        put.map_err(|_| cancelled())
+    }
+}
+
+impl<W: WriteEnd> ItemSink for Conversation<W> {
+    fn send_item<'a>(
+        &'a self,
+        id: u64,
+        item: Bytes,
+    ) -> Pin<Box<dyn Future<Output = Result<(), ItemError>> + Send + 'a>> {
+        Box::pin(self.put_item(id, item))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! Places in a queue that is bounded in frames and in bytes.
+
+use tokio::sync::Semaphore;
+
+use super::super::queue::Place;
+
+/// The places of one lane.
+#[derive(Debug)]
+pub(super) struct Places {
+    frames: Semaphore,
+    bytes: Semaphore,
+    most_bytes: usize,
+}
+
+impl Places {
+    pub(super) fn new(frames: usize, bytes: usize) -> Self {
+        Self {
+            frames: Semaphore::new(frames.min(Semaphore::MAX_PERMITS)),
+            bytes: Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)),
+            most_bytes: bytes,
+        }
+    }
+
+    /// What is larger than all the room there is takes all of it.
+    fn cost(&self, len: usize) -> u32 {
+        u32::try_from(len.clamp(1, self.most_bytes)).unwrap_or(u32::MAX)
+    }
+
+    /// Waits for a place for `len` bytes; none once they are closed. Cancel safe.
+    pub(super) async fn take(&self, len: usize) -> Option<Place> {
+        let cost = self.cost(len);
+        let frame = self.frames.acquire().await.ok()?;
+        let bytes = self.bytes.acquire_many(cost).await.ok()?;
+        frame.forget();
+        bytes.forget();
+        Some(Some(cost))
+    }
+
+    /// Takes a place if there is one now.
+    pub(super) fn try_take(&self, len: usize) -> Option<Place> {
+        let cost = self.cost(len);
+        let frame = self.frames.try_acquire().ok()?;
+        let bytes = self.bytes.try_acquire_many(cost).ok()?;
+        frame.forget();
+        bytes.forget();
+        Some(Some(cost))
+    }
+
+    /// Makes a place as large as one for `len` bytes, as far as there is room.
+    pub(super) fn enlarge(&self, place: Place, len: usize) -> Place {
+        let had = place?;
+        let more = self.cost(len).saturating_sub(had) as usize;
+        let got = self.bytes.forget_permits(more);
+        Some(had + u32::try_from(got).unwrap_or(0))
+    }
+
+    pub(super) fn give_back(&self, frames: usize, bytes: usize) {
+        self.frames.add_permits(frames);
+        self.bytes.add_permits(bytes);
+    }
+
+    pub(super) fn close(&self) {
+        self.frames.close();
+        self.bytes.close();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.frames.is_closed()
+    }
+}

@@ -1,0 +1,138 @@
+//! What a request to a process comes to where there is no reply, and whether the process is ready.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use procession_wire::{EncodeError, FrameError, Message};
+use tokio::time::timeout;
+
+use super::{EXIT_AFTER_BROKEN_PIPE, Process, StartState, Status};
+use crate::error::{LastLines, RequestError, WaitReadyError};
+use crate::lifecycle::ExitReport;
+use crate::logs::{LogStream, LogsQuery};
+use crate::messaging::asking::Asking;
+use crate::messaging::conversation::{AskFailure, Conversation};
+use crate::messaging::outbox::{Closed, SendFailure};
+
+/// How long what a child wrote last may take into its log, once it has exited.
+const LAST_LINES: Duration = Duration::from_millis(40);
+const LINES: usize = 10;
+const LINE: usize = 1000;
+
+impl Process {
+    pub(crate) fn conversation(&self) -> Result<&Arc<Conversation>, RequestError> {
+        self.channels()
+            .and_then(|channels| channels.conversation.as_ref())
+            .ok_or(RequestError::NoFrames(self.id))
+    }
+
+    pub(crate) async fn begin_request(
+        &self,
+        message: Message,
+        keeps_items: bool,
+    ) -> Result<Asking, RequestError> {
+        let asked = self.conversation()?;
+        match asked.ask(message.into_bytes(), keeps_items).await {
+            Ok(asking) => Ok(asking),
+            Err(AskFailure::Send(SendFailure::Encode(EncodeError::TooLarge { len, limit }))) => {
+                Err(RequestError::TooLarge { len, limit })
+            }
+            Err(AskFailure::Ended | AskFailure::Send(_)) => Err(self.unanswered().await),
+        }
+    }
+
+    /// Why no reply comes. Its exit is the likely reason, and is waited for, briefly.
+    pub(crate) async fn unanswered(&self) -> RequestError {
+        let id = self.id;
+        let closed = self.outbox().ok().and_then(|outbox| outbox.closed());
+        if let Some(Closed::Broken(error)) = &closed
+            && !matches!(error, FrameError::NoHello | FrameError::Truncated { .. })
+        {
+            return RequestError::FramingLost {
+                id,
+                error: error.clone(),
+                stderr: self.last_lines().await,
+            };
+        }
+        let mut status = self.status.subscribe();
+        let exit = status.wait_for(|status| status.report.is_some());
+        let _ = timeout(EXIT_AFTER_BROKEN_PIPE, exit).await;
+        let stderr = self.last_lines().await;
+        if let Some(report) = self.report() {
+            let report = Box::new(ExitReport::clone(&report));
+            return RequestError::ProcessExited { id, report, stderr };
+        }
+        if self.is_gone() {
+            return RequestError::ManagerCommunicationError;
+        }
+        match closed {
+            Some(Closed::Broken(error)) => RequestError::FramingLost { id, error, stderr },
+            Some(Closed::Failed(kind, text)) => {
+                RequestError::IoError(std::io::Error::new(kind, text))
+            }
+            Some(Closed::ByRequest | Closed::ByChild) => RequestError::InputClosed(id),
+            _ => RequestError::OutputEnded { id, stderr },
+        }
+    }
+
+    /// What it wrote last to its stderr, where that is logged. Of one that has exited it is looked up once.
+    pub(crate) async fn last_lines(&self) -> LastLines {
+        if self.report().is_none() {
+            return self.read_last_lines().await;
+        }
+        let lines = self.last_lines.get_or_init(async || {
+            let _ = timeout(LAST_LINES, self.drained()).await;
+            self.read_last_lines().await
+        });
+        lines.await.clone()
+    }
+
+    async fn read_last_lines(&self) -> LastLines {
+        let Some(channels) = self.channels() else {
+            return LastLines::default();
+        };
+        for stream in [LogStream::Stderr, LogStream::Merged] {
+            let query = LogsQuery::last(LINES);
+            let page = channels.logs.query(stream, query, &channels.log_readers);
+            if let Ok(page) = page.await {
+                let text = |line: &crate::logs::LogLine| line.text().chars().take(LINE).collect();
+                return LastLines(page.lines().iter().map(text).collect());
+            }
+        }
+        LastLines::default()
+    }
+
+    pub(crate) async fn wait_ready(&self) -> Result<String, WaitReadyError> {
+        let id = self.id;
+        let mut status = self.status.subscribe();
+        let known =
+            |status: &Status| status.start != StartState::Pending || status.report.is_some();
+        tokio::select! {
+            biased;
+            _ = status.wait_for(known) => {}
+            () = self.control.closed() => {}
+        }
+        let (start, text, report) = {
+            let status = self.status.borrow();
+            let text = status.text.as_deref().unwrap_or_default().to_owned();
+            (status.start.clone(), text, status.report.clone())
+        };
+        if start == StartState::Ready {
+            return Ok(text);
+        }
+        let stderr = self.last_lines().await;
+        match (start, report) {
+            (StartState::Failed(reason), _) => Err(WaitReadyError::StartFailed {
+                id,
+                reason: reason.to_string(),
+                stderr,
+            }),
+            (_, Some(report)) => Err(WaitReadyError::ProcessExited {
+                id,
+                report: Box::new(ExitReport::clone(&report)),
+                stderr,
+            }),
+            _ => Err(WaitReadyError::ManagerCommunicationError),
+        }
+    }
+}

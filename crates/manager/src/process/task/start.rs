@@ -1,0 +1,336 @@
+//! Whether the child has started, is ready, and goes on living.
+//!
+//! ```text
+//!  reader ──► signs (hello, ready, message, lost, missed pings) ─┐
+//!  log follower ──► a line that matches ─────────────────────────┼──► Input, status, event
+//!  notification socket ──► READY, STATUS, WATCHDOG ──────────────┘
+//! ```
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use procession_wire::Framing;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::super::notify::{NotifySocket, Told};
+use super::super::{Process, StartState};
+use crate::events::Event;
+use crate::lifecycle::Input;
+use crate::logs::{FollowFrom, LogFollower, LogLine};
+use crate::manager::context::Context;
+use crate::messaging::conversation::Conversation;
+use crate::messaging::pings::{self, SharedPings};
+use crate::messaging::signs::{Seen, Signs};
+use crate::model::{Liveness, Messaging, Readiness};
+
+/// Notifications that may wait for the task.
+const TOLD: usize = 16;
+/// Pings to a lease, at least.
+const PINGS_A_LEASE: u32 = 4;
+
+/// What was asked for of the start.
+#[derive(Debug)]
+pub(crate) struct Startup {
+    pub(crate) readiness: Option<Readiness>,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) socket: Option<NotifySocket>,
+}
+
+/// What it has to show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Awaits {
+    /// Nothing: it is ready when it runs.
+    Nothing,
+    /// A hello; ready it is with its `ready` frame, whenever that comes.
+    Hello,
+    Shown(Readiness),
+}
+
+#[derive(Debug)]
+pub(super) struct Start {
+    awaits: Awaits,
+    deadline: Option<Duration>,
+    signs: watch::Receiver<Seen>,
+    told: mpsc::Receiver<Told>,
+    tell: mpsc::Sender<Told>,
+    tasks: JoinSet<()>,
+    liveness: Option<Liveness>,
+    /// How often it is sent a ping.
+    every: Option<Duration>,
+    /// Its silence has been told.
+    silent: bool,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub(super) enum News {
+    Seen,
+    Told(Told),
+}
+
+impl Start {
+    pub(super) fn new(startup: &Startup, messaging: Option<&Messaging>, signs: &Signs) -> Self {
+        let hello = messaging.is_some_and(|messaging| {
+            messaging.chosen_framing() == Framing::Frames && messaging.output().is_some()
+        });
+        let awaits = match &startup.readiness {
+            Some(readiness) => Awaits::Shown(readiness.clone()),
+            None if hello => Awaits::Hello,
+            None => Awaits::Nothing,
+        };
+        let (tell, told) = mpsc::channel(TOLD);
+        Self {
+            awaits,
+            deadline: startup.deadline,
+            signs: signs.watch(),
+            told,
+            tell,
+            tasks: JoinSet::new(),
+            liveness: messaging.and_then(Messaging::liveness_check),
+            every: None,
+            silent: false,
+        }
+    }
+
+    /// How long it may take; none where it has nothing to show.
+    pub(super) fn time(&self) -> Option<Duration> {
+        let waits = self.awaits != Awaits::Nothing;
+        waits.then(|| self.deadline.unwrap_or(Duration::MAX))
+    }
+
+    pub(super) fn is_nothing(&self) -> bool {
+        self.awaits == Awaits::Nothing
+    }
+
+    /// Resolves with what happened. Cancel safe.
+    pub(super) async fn next(&mut self) -> News {
+        tokio::select! {
+            Ok(()) = self.signs.changed() => News::Seen,
+            Some(told) = self.told.recv() => News::Told(told),
+            else => std::future::pending().await,
+        }
+    }
+
+    /// Watches for what it is to show.
+    pub(super) fn watch(&mut self, socket: Option<NotifySocket>, follower: Option<LogFollower>) {
+        let tell = self.tell.clone();
+        if let Awaits::Shown(Readiness::Notify { watchdog }) = self.awaits
+            && let Some(socket) = socket
+        {
+            self.tasks.spawn(async move {
+                if let Err(error) = socket.run(watchdog, tell).await {
+                    tracing::warn!(%error, "a notification socket has failed");
+                }
+            });
+        } else if let (Awaits::Shown(readiness), Some(follower)) = (&self.awaits, follower) {
+            let readiness = readiness.clone();
+            self.tasks.spawn(async move {
+                if let Some(line) = first_match(&readiness, follower).await {
+                    let _ = tell.send(Told::Ready(Some(line))).await;
+                }
+            });
+        }
+    }
+
+    /// Sends pings from now on, as often as the liveness check and the lease want it.
+    pub(super) fn send_pings(
+        &mut self,
+        messaging: &Messaging,
+        conversation: &Conversation,
+        pings: &SharedPings,
+        signs: &Signs,
+    ) {
+        let lease = messaging.lease_time().map(|lease| lease / PINGS_A_LEASE);
+        let check = self.liveness.map(|liveness| liveness.interval());
+        let Some(every) = [lease, check].into_iter().flatten().min() else {
+            return;
+        };
+        self.every = Some(every);
+        let (pings, signs) = (Arc::clone(pings), signs.clone());
+        let outbox = Arc::clone(conversation.outbox());
+        let mut greeted = signs.watch();
+        self.tasks.spawn(async move {
+            if greeted.wait_for(|seen| seen.hello).await.is_ok() {
+                let tell = |missed| signs.tell(|seen| seen.missed = missed);
+                pings::run(pings, outbox, every, tell).await;
+            }
+        });
+    }
+
+    /// Pings are sent more often than the check needs where the lease is short.
+    fn misses(&self) -> Option<u32> {
+        let (liveness, every) = (self.liveness?, self.every?);
+        let time = liveness.interval().as_nanos() * u128::from(liveness.allowed_misses());
+        u32::try_from(time.div_ceil(every.as_nanos().max(1))).ok()
+    }
+
+    /// It has exited: nothing more is watched.
+    pub(super) fn end(&mut self) {
+        self.tasks.abort_all();
+    }
+
+    /// What comes of what happened.
+    pub(super) fn take(&mut self, news: News, process: &Process, context: &Context) -> Vec<Input> {
+        match news {
+            News::Seen => self.seen(process, context),
+            News::Told(told) => self.heard(told, process, context).into_iter().collect(),
+        }
+    }
+
+    fn seen(&mut self, process: &Process, context: &Context) -> Vec<Input> {
+        let seen = self.signs.borrow_and_update().clone();
+        let mut inputs = Vec::new();
+        let text = seen.ready.as_deref();
+        match &self.awaits {
+            Awaits::Hello if seen.hello => {
+                inputs.push(Input::Begun);
+                if let Some(text) = text {
+                    become_ready(process, context, Some(text));
+                }
+            }
+            Awaits::Shown(Readiness::Frame) if text.is_some() => {
+                become_ready(process, context, text);
+                inputs.push(Input::Begun);
+            }
+            Awaits::Shown(Readiness::FirstMessage) if seen.message => {
+                become_ready(process, context, text);
+                inputs.push(Input::Begun);
+            }
+            _ => {
+                if let Some(text) = text {
+                    change_status(process, context, text);
+                }
+            }
+        }
+        if let (Some(reason), true) = (&seen.lost, inputs.is_empty())
+            && !self.has_begun(&seen, process)
+        {
+            fail(process, reason);
+            inputs.push(Input::StartBroken);
+        }
+        inputs.extend(self.heeds(&seen, process, context));
+        inputs
+    }
+
+    fn has_begun(&self, seen: &Seen, process: &Process) -> bool {
+        match self.awaits {
+            Awaits::Nothing => true,
+            Awaits::Hello => seen.hello,
+            Awaits::Shown(_) => process.start_state() == StartState::Ready,
+        }
+    }
+
+    /// Whether it has been silent for too long.
+    fn heeds(&mut self, seen: &Seen, process: &Process, context: &Context) -> Option<Input> {
+        let liveness = self.liveness?;
+        let silent = seen.missed >= self.misses()?;
+        let before = std::mem::replace(&mut self.silent, silent);
+        if !silent || before {
+            return None;
+        }
+        let id = process.id();
+        context.events.tell(Event::Unresponsive { id });
+        liveness.stops().then_some(Input::Unresponsive)
+    }
+
+    fn heard(&mut self, told: Told, process: &Process, context: &Context) -> Option<Input> {
+        match told {
+            Told::Ready(text) => {
+                become_ready(process, context, text.as_deref());
+                Some(Input::Begun)
+            }
+            Told::Status(text) => {
+                change_status(process, context, &text);
+                None
+            }
+            Told::Extend(time) => Instant::now().checked_add(time).map(Input::StartBy),
+            Told::Late => {
+                let id = process.id();
+                context.events.tell(Event::Unresponsive { id });
+                Some(Input::Unresponsive)
+            }
+        }
+    }
+
+    /// Why it counts as not started, once its time is up.
+    pub(super) fn overdue(&self) -> String {
+        let within = self.deadline.unwrap_or_default();
+        match &self.awaits {
+            Awaits::Shown(readiness) => format!("there was not {readiness} within {within:?}"),
+            _ => format!("there was no hello within {within:?}: does the program speak frames?"),
+        }
+    }
+}
+
+/// The first line that shows that it is ready.
+async fn first_match(readiness: &Readiness, mut follower: LogFollower) -> Option<String> {
+    let matches: Box<dyn Fn(&LogLine) -> bool + Send> = match readiness {
+        Readiness::LogLine { containing, .. } => {
+            let finder = memchr::memmem::Finder::new(containing.as_bytes()).into_owned();
+            Box::new(move |line| finder.find(line.bytes()).is_some())
+        }
+        #[cfg(feature = "regex")]
+        Readiness::LogMatch { expression, .. } => {
+            let expression = regex::bytes::Regex::new(expression).ok()?;
+            Box::new(move |line| expression.is_match(line.bytes()))
+        }
+        _ => return None,
+    };
+    while let Some(line) = follower.next().await {
+        if let Some(line) = line.ok().filter(|line| matches(line)) {
+            return Some(line.text().into_owned());
+        }
+    }
+    None
+}
+
+/// The log that shows it, from its first line on.
+pub(super) fn follower(
+    process: &Process,
+    context: &Context,
+    readiness: &Readiness,
+) -> Option<LogFollower> {
+    let stream = readiness.log()?;
+    process
+        .follow_logs(stream, FollowFrom::Beginning, &context.log_readers)
+        .ok()
+}
+
+pub(super) fn become_ready(process: &Process, context: &Context, text: Option<&str>) {
+    if process.start_state() != StartState::Pending {
+        if let Some(text) = text {
+            change_status(process, context, text);
+        }
+        return;
+    }
+    let status = text.unwrap_or_default();
+    process.publish(|published| {
+        published.start = StartState::Ready;
+        published.text = text.map(Into::into);
+    });
+    context.events.tell(Event::Ready {
+        id: process.id(),
+        status: status.to_owned(),
+    });
+}
+
+fn change_status(process: &Process, context: &Context, text: &str) {
+    if process.status_text().as_deref() == Some(text) {
+        return;
+    }
+    process.publish(|published| published.text = Some(text.into()));
+    context.events.tell(Event::StatusChanged {
+        id: process.id(),
+        status: text.to_owned(),
+    });
+}
+
+pub(super) fn fail(process: &Process, reason: &str) {
+    process.publish(|published| {
+        if published.start == StartState::Pending {
+            published.start = StartState::Failed(reason.into());
+        }
+    });
+}
