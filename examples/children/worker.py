@@ -362,7 +362,8 @@ class Parent:
 
     def _receive(self, kind, body):
         if kind == MESSAGE:
-            self._inbox.append(body)
+            if not self.stopping:
+                self._inbox.append(body)
         elif kind == PING:
             self._push(PONG, body[:8])
         elif kind == STOP:
