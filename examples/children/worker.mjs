@@ -198,15 +198,14 @@ export class Parent {
 
   /** Asks the parent, when there is credit for it; resolves to the `Answer` to wait for. */
   async request(payload) {
-    this.#check(payload);
-    await this.#credit(this.#asking);
-    const number = this.#nextNumber++;
-    const answer = new Answer(this, number);
-    this.#answers.set(number, answer);
-    this.#asking.balance -= payload.length + OVERHEAD;
-    this._push(REQUEST, u64(number), payload);
-    this._grant(number, WINDOW);
-    return answer;
+    return await this.#withCredit(this.#asking, payload, () => {
+      const number = this.#nextNumber++;
+      const answer = new Answer(this, number);
+      this.#answers.set(number, answer);
+      this._push(REQUEST, u64(number), payload);
+      this._grant(number, WINDOW);
+      return answer;
+    });
   }
 
   /** From now on `handler(request)` answers the parent's requests: by the bytes that its promise
@@ -250,10 +249,7 @@ export class Parent {
   }
 
   async _send(kind, payload, lane, ...fields) {
-    this.#check(payload);
-    await this.#credit(lane);
-    lane.balance -= payload.length + OVERHEAD; // the last one may overshoot
-    this._push(kind, ...fields, payload);
+    await this.#withCredit(lane, payload, () => this._push(kind, ...fields, payload));
   }
 
   _grant(lane, credit) {
@@ -262,8 +258,10 @@ export class Parent {
     this._push(CREDIT, u64(lane), bytes);
   }
 
-  /** Waits until one frame may be sent on this lane; who waits longest is first. */
-  async #credit(lane) {
+  /** Waits until a frame may be sent on this lane, and sends it. From the look at the balance to
+   * the end nothing is awaited: somebody else might spend it meanwhile. */
+  async #withCredit(lane, payload, send) {
+    this.#check(payload);
     // No credit can come after the end of input.
     const hopeless = () => this.#outputClosed || this.#finished || (this.ended && lane.balance <= 0);
     const free = () => lane.balance > 0 && this.#output.writableLength < OUTPUT;
@@ -272,6 +270,8 @@ export class Parent {
     }
     if (lane.cancelled) throw new Cancelled("cancelled");
     if (hopeless()) throw new ParentGone("the parent is gone");
+    lane.balance -= payload.length + OVERHEAD; // the last one may overshoot
+    return send();
   }
 
   #check(payload) {

@@ -13,3 +13,9 @@ pub const LINES_ECHO_PY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/children/l
 /// Path of a Python child that sends each message back in frames, over standard input and output
 /// or over named pipes, as its environment says.
 pub const FRAMES_ECHO_PY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/children/frames_echo.py");
+
+/// Path of a complete Python child: messages, requests, items, cancels, credit, stop, lease.
+pub const WORKER_PY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/children/worker.py");
+
+/// Path of the same child for Node.
+pub const WORKER_MJS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/children/worker.mjs");

@@ -237,10 +237,6 @@ impl Subject {
         Ok(subject)
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Queues bytes for the input; what a child that has closed it does not take is dropped.
     pub(crate) fn write(&mut self, bytes: Vec<u8>) {
         if let Some(input) = &self.input {

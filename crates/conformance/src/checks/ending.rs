@@ -205,8 +205,8 @@ fn parent_gone(context: &Context<'_>) -> Checked {
     child.exits().map(drop)
 }
 
-/// The time that a lease runs, where it has to: short for those who wait, long for a busy machine.
-const LEASE: Duration = Duration::from_millis(1500);
+/// A lease: short for those who wait, long for a busy machine.
+const LEASE: Duration = Duration::from_millis(1200);
 
 fn leased(context: &Context<'_>) -> Result<Conversation, Fault> {
     let mut start = context.plain();
@@ -217,28 +217,37 @@ fn leased(context: &Context<'_>) -> Result<Conversation, Fault> {
 fn lease_kept(context: &Context<'_>) -> Checked {
     let mut child = leased(context)?;
     let until = Instant::now() + 2 * LEASE;
+    let mut heard = Instant::now();
     while Instant::now() < until {
-        child.settle()?;
-        child.listen_for(LEASE / 8)?;
-        require(child.seen.ended.is_none(), || {
-            "it ended although it was pinged".into()
-        })?;
+        let kept = child.settle().and_then(|()| {
+            let ended = child.seen.bye.is_some() || child.seen.ended.is_some();
+            require(!ended, || "it ended although it was pinged".into())
+        });
+        // Between two pongs it had a ping. If those are far apart, it may have been right to go.
+        if kept.is_err() && heard.elapsed() > LEASE / 2 {
+            let why = "this machine is too busy to tell".into();
+            return Err(Fault::Skipped(why));
+        }
+        kept?;
+        heard = Instant::now();
+        child.listen_for(LEASE / 10)?;
     }
-    child.settle()
+    Ok(())
 }
 
 fn lease_over(context: &Context<'_>) -> Checked {
     let mut child = leased(context)?;
     child.ask("wait", 0)?;
-    child.settle()?;
+    // It hears this later than we look at the clock.
     let from = Instant::now();
+    child.settle()?;
     let exit = child.subject().exit(child.deadline());
+    let lasted = from.elapsed();
     require(exit.is_some(), || {
-        format!("it was still there after {:?}", from.elapsed())
+        format!("it was still there after {lasted:?}")
     })?;
-    // Some time may have passed since the child had its last frame, but not much.
-    require(from.elapsed() > LEASE / 2, || {
-        format!("it ended after {:?} already", from.elapsed())
+    require(lasted > LEASE - LEASE / 20, || {
+        format!("it ended after {lasted:?} already")
     })
 }
 
