@@ -251,11 +251,11 @@ class Parent:
 
     def _push(self, kind, body):
         with self._changed:
+            self._changed.notify_all()
             if self._finished:
                 return
             self._outbox.append(struct.pack(">IB", len(body), kind) + body)
             self._outbox_bytes += len(body)
-            self._changed.notify_all()
 
     def _send(self, kind, payload, lane, number=None):
         with self._changed:

@@ -399,11 +399,10 @@ impl Conversation {
 
     fn judge(&mut self, frame: Frame) -> Result<(), String> {
         match frame {
-            Frame::Hello(hello) => {
-                if self.seen.hello.replace(hello).is_some() {
-                    return Err("it said hello twice".into());
-                }
+            Frame::Hello(_) if self.seen.hello.is_some() => {
+                return Err("it said hello twice".into());
             }
+            Frame::Hello(hello) => self.seen.hello = Some(hello),
             Frame::Stop => return Err("it sent a stop, which only a parent sends".into()),
             Frame::Ready(status) => self.seen.ready.push(status),
             Frame::Message(payload) => {

@@ -175,25 +175,22 @@ impl Subject {
         }
         command.process_group(0).stderr(log);
         let spare;
-        let ends = match (&input, &output) {
-            (Channel::Pipe(input), Channel::Pipe(output)) => {
-                command.stdin(Stdio::null()).stdout(Stdio::null());
-                // Our ends are open first, each with a spare of the other end, so that no open waits
-                // and nothing looks ended before the child has opened it.
-                let receiver = open(output, OFlags::RDONLY | OFlags::NONBLOCK)?;
-                let output_spare = open(output, OFlags::WRONLY)?;
-                rustix::fs::fcntl_setfl(&receiver, OFlags::empty())
-                    .map_err(|error| Fault::failed(format!("fcntl: {error}")))?;
-                let input_spare = open(input, OFlags::RDONLY | OFlags::NONBLOCK)?;
-                let sender = open(input, OFlags::WRONLY)?;
-                spare = vec![output_spare, input_spare];
-                Some((File::from(sender), File::from(receiver)))
-            }
-            _ => {
-                command.stdin(Stdio::piped()).stdout(Stdio::piped());
-                spare = Vec::new();
-                None
-            }
+        let ends = if let (Channel::Pipe(input), Channel::Pipe(output)) = (&input, &output) {
+            command.stdin(Stdio::null()).stdout(Stdio::null());
+            // Our ends are open first, each with a spare of the other end, so that no open waits
+            // and nothing looks ended before the child has opened it.
+            let receiver = open(output, OFlags::RDONLY | OFlags::NONBLOCK)?;
+            let output_spare = open(output, OFlags::WRONLY)?;
+            rustix::fs::fcntl_setfl(&receiver, OFlags::empty())
+                .map_err(|error| Fault::failed(format!("fcntl: {error}")))?;
+            let input_spare = open(input, OFlags::RDONLY | OFlags::NONBLOCK)?;
+            let sender = open(input, OFlags::WRONLY)?;
+            spare = vec![output_spare, input_spare];
+            Some((File::from(sender), File::from(receiver)))
+        } else {
+            command.stdin(Stdio::piped()).stdout(Stdio::piped());
+            spare = Vec::new();
+            None
         };
         let mut child = command.spawn().map_err(cannot("start the child"))?;
         let pid = Pid::from_child(&child);

@@ -158,7 +158,7 @@ def grants_once():
 @fault
 def grants_too_much():
     grant = Parent._grant
-    Parent._grant = lambda parent, lane, credit: grant(parent, lane, credit + 1000)
+    Parent._grant = lambda parent, lane, credit: grant(parent, lane, 2 * credit)
 
 
 @fault

@@ -246,7 +246,7 @@ fn lease_over(context: &Context<'_>) -> Checked {
     require(exit.is_some(), || {
         format!("it was still there after {lasted:?}")
     })?;
-    require(lasted > LEASE - LEASE / 20, || {
+    require(lasted > LEASE.mul_f32(0.95), || {
         format!("it ended after {lasted:?} already")
     })
 }
