@@ -243,6 +243,7 @@ impl Conformance {
         let mut outcomes = Vec::new();
         for &transport in &self.transports {
             let mut greets = true;
+            let mut awaits_ready = true;
             for check in checks::all() {
                 if self.only.as_ref().is_some_and(|only| only != check.name) {
                     continue;
@@ -251,10 +252,13 @@ impl Conformance {
                     let why = "there is no hello to begin with".to_owned();
                     outcome_of(check, transport, Verdict::Skipped(why), String::new())
                 } else {
-                    self.check(check, transport)
+                    self.check(check, transport, awaits_ready)
                 };
                 if check.name == checks::FIRST {
                     greets = !outcome.failed();
+                }
+                if check.name == checks::READY {
+                    awaits_ready = !outcome.failed();
                 }
                 report(&outcome);
                 outcomes.push(outcome);
@@ -263,12 +267,13 @@ impl Conformance {
         outcomes
     }
 
-    fn check(&self, check: &Check, transport: Transport) -> Outcome {
+    fn check(&self, check: &Check, transport: Transport, awaits_ready: bool) -> Outcome {
         let log = Arc::new(Mutex::new(String::new()));
         let context = Context {
             conformance: self,
             transport,
             deadline: Instant::now() + self.timeout,
+            awaits_ready,
             log: Arc::clone(&log),
         };
         let verdict = match (check.run)(&context) {

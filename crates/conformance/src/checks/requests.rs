@@ -14,6 +14,12 @@ use crate::{
 pub(super) const CHECKS: &[Check] = &[
     check(7, "echo", "a request is answered by its reply", echo),
     check(
+        4,
+        "request-sizes",
+        "a request may be as long as the limit, and so may a reply and an item",
+        sizes,
+    ),
+    check(
         7,
         "any-order",
         "a request that waits does not hold up those after it",
@@ -114,6 +120,24 @@ fn echo(context: &Context<'_>) -> Checked {
         echoes(&mut child, text)?;
     }
     Ok(())
+}
+
+fn sizes(context: &Context<'_>) -> Checked {
+    const LIMIT: usize = (1 << 20) + 5;
+    let start = Start {
+        limit: LIMIT,
+        ..context.plain()
+    };
+    let mut child = context.at_work_as(&start)?;
+    echoes(&mut child, &payload(1, LIMIT - b"echo ".len()))?;
+    let id = child.ask("collect all", 0)?;
+    let theirs = child.asked_by_child(1)?[0];
+    child.item(theirs, payload(2, LIMIT))?;
+    child.reply(theirs, payload(3, LIMIT));
+    let reply = child.reply_to(id)?;
+    require(reply == payload(2, LIMIT), || {
+        format!("the reply has {} bytes", reply.len())
+    })
 }
 
 fn any_order(context: &Context<'_>) -> Checked {

@@ -6,7 +6,7 @@ use procession_wire::{
     env,
 };
 
-use super::{Check, Checked, Context, FIRST, check, require};
+use super::{Check, Checked, Context, FIRST, READY, check, require};
 use crate::{Fault, Transport, subject::Exit};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -43,7 +43,12 @@ pub(super) const CHECKS: &[Check] = &[
         "it grants credit for messages and for requests right after hello",
         first_grants,
     ),
-    check(6, "ready", "it says that it is ready, `at work`", ready),
+    check(
+        6,
+        READY,
+        "after its first grants it says that it is ready, `at work`",
+        ready,
+    ),
 ];
 
 fn major_version(context: &Context<'_>) -> Checked {
@@ -127,7 +132,15 @@ fn first_grants(context: &Context<'_>) -> Checked {
 }
 
 fn ready(context: &Context<'_>) -> Checked {
-    let child = context.without_credit()?;
+    let mut child = context.start(&context.plain())?;
+    child.wait_for("ready", |seen| !seen.ready.is_empty())?;
     let status = &child.seen.ready[0];
-    require(status == "at work", || format!("the status is {status:?}"))
+    require(status == "at work", || format!("the status is {status:?}"))?;
+    for lane in [MESSAGE_LANE, REQUEST_LANE] {
+        require(
+            !child.has_credit() || child.seen.granted_on(lane) > 0,
+            || format!("there was no credit on lane {lane} before it"),
+        )?;
+    }
+    Ok(())
 }
