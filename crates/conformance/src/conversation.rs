@@ -125,6 +125,11 @@ impl Conversation {
         self.deadline
     }
 
+    /// Allows at least so much from now on, for what has to take time.
+    pub(crate) fn extend(&mut self, time: Duration) {
+        self.deadline = self.deadline.max(Instant::now() + time);
+    }
+
     // Waiting.
 
     /// Takes what comes until the condition holds. What was waited for is named in the fault.

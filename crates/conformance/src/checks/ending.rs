@@ -211,7 +211,9 @@ const LEASE: Duration = Duration::from_millis(1200);
 fn leased(context: &Context<'_>) -> Result<Conversation, Fault> {
     let mut start = context.plain();
     start.lease = Some(LEASE);
-    context.at_work_as(&start)
+    let mut child = context.at_work_as(&start)?;
+    child.extend(6 * LEASE);
+    Ok(child)
 }
 
 fn lease_kept(context: &Context<'_>) -> Checked {
