@@ -380,6 +380,12 @@ export class Parent {
       this.#runHandlers();
     } else if (kind === CANCEL && request) {
       request.cancelled = true;
+      const queued = this.#waiting.indexOf(request);
+      if (queued >= 0) { // it has not begun, and need not
+        this.#waiting.splice(queued, 1);
+        this.#requestTaken(request.payload);
+        this.#fail(number, "cancelled");
+      }
     } else if (kind === ITEM && answer) {
       answer.items.push(payload);
     } else if (kind === REPLY && answer) {

@@ -88,6 +88,7 @@ class Request(Lane):
     def __init__(self, parent, number, payload):
         super().__init__()
         self.parent, self.number, self.payload = parent, number, payload
+        self.turn = None  # of the handlers' queue
 
     def item(self, payload):
         """Sends a part of the answer, when there is credit for it."""
@@ -219,7 +220,7 @@ class Parent:
         with self._changed:
             self._handler = handler
             for request in self._early:
-                self._handlers.submit(self._handle, request)
+                request.turn = self._handlers.submit(self._handle, request)
             self._early.clear()
 
     def on_stop(self, callback):
@@ -392,11 +393,14 @@ class Parent:
                 return
             request = self._requests[number] = Request(self, number, payload)
             if self._handler:
-                self._handlers.submit(self._handle, request)
+                request.turn = self._handlers.submit(self._handle, request)
             else:
                 self._early.append(request)
         elif kind == CANCEL and request:
             request.cancelled = True
+            if request.turn and request.turn.cancel():  # it had not begun, and need not
+                self._request_taken(request.payload)
+                self._fail(number, str(Cancelled()))
         elif kind == ITEM and answer:
             answer.items.append(payload)
         elif kind == REPLY and answer:

@@ -53,6 +53,7 @@ const FAULTS: &[(&str, &str)] = &[
     ("late-item", "one-end"),
     ("drops-cancelled", "cancel"),
     ("drops-cancelled", "cancel-items"),
+    ("cancels-in-turn", "cancel-queued"),
     ("one-at-a-time", "any-order"),
     ("same-ids", "ask-ids"),
     ("dies-of-a-panic", "panic"),

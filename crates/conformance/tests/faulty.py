@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """worker.py with one fault, which the argument names: each shows that a check can fail."""
 
+import concurrent.futures
 import importlib.util
 import os
 import struct
@@ -225,6 +226,11 @@ def drops_cancelled():
             push(parent, kind, body)
 
     pushing(change)
+
+
+@fault
+def cancels_in_turn():
+    concurrent.futures.Future.cancel = lambda turn: False
 
 
 @fault

@@ -83,6 +83,12 @@ pub(super) const CHECKS: &[Check] = &[
     ),
     check(
         7,
+        "cancel-queued",
+        "a request ends when it is cancelled, however many others wait before it",
+        cancel_queued,
+    ),
+    check(
+        7,
         "cancel-items",
         "a request whose items wait for credit ends when it is cancelled, without another item",
         cancel_items,
@@ -352,6 +358,19 @@ fn cancel(context: &Context<'_>) -> Checked {
     let id = child.ask("wait", 0)?;
     child.cancel(id);
     child.end_of(id)?;
+    lives_on(&mut child)
+}
+
+fn cancel_queued(context: &Context<'_>) -> Checked {
+    let mut child = context.at_work()?;
+    let mut waiting = Vec::new();
+    for _ in 0..200 {
+        waiting.push(child.ask("wait", 0)?);
+    }
+    for id in waiting.into_iter().rev() {
+        child.cancel(id);
+        child.end_of(id)?;
+    }
     lives_on(&mut child)
 }
 
