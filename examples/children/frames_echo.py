@@ -16,7 +16,10 @@ MESSAGE, REQUEST, REPLY, FAILURE, CANCEL, ITEM, CREDIT = range(7)
 HELLO, READY, STOP, PING, PONG, BYE = range(0x10, 0x16)
 EXTENSIONS = 0x80  # kinds from here on may be skipped
 # What precedes the payload in the body, in bytes; the limit is on the payload alone.
-FIXED_FIELDS = {REQUEST: 8, REPLY: 8, FAILURE: 8, CANCEL: 8, ITEM: 8, CREDIT: 12, PING: 8, PONG: 8}
+FIXED_FIELDS = {
+    REQUEST: 8, REPLY: 8, FAILURE: 8, CANCEL: 8, ITEM: 8, CREDIT: 12,
+    HELLO: 20, PING: 8, PONG: 8, BYE: 4,
+}
 
 MESSAGE_LANE = 0
 REQUEST_LANE = 2**64 - 1
@@ -86,7 +89,7 @@ class Parent:
             lost("a frame was cut off")
         length, kind = struct.unpack(">IB", header)
         fixed = FIXED_FIELDS.get(kind, 0)
-        if length > fixed + LIMIT:
+        if length > fixed + (1004 if kind == HELLO else LIMIT):
             lost(f"a frame of {length} bytes is over the limit")
         if length < fixed:
             lost(f"{length} bytes are too few for a frame of kind {kind:#04x}")
@@ -107,8 +110,8 @@ class Parent:
         elif kind == REQUEST:  # every request ends in a reply or a failure
             self.write(FAILURE, body[:8] + b"frames_echo.py answers no requests")
             self.grant(REQUEST_LANE, length - 8 + OVERHEAD)
-        elif kind in (REPLY, FAILURE, CANCEL, ITEM, PONG) or kind >= EXTENSIONS:
-            pass  # answers to what we never asked
+        elif kind in FIXED_FIELDS or kind == READY or kind >= EXTENSIONS:
+            pass  # answers to what we never asked, and what only a child says
         else:
             lost(f"frames of kind {kind:#04x} are unknown")
 
