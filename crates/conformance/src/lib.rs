@@ -5,6 +5,13 @@
 //! cargo run -p procession-conformance -- --transport stdio --only cancel -- node worker.mjs
 //! ```
 //!
+//! | option | what it does |
+//! |---|---|
+//! | `--only NAME` | only the check of this name |
+//! | `--transport stdio`, `pipes`, `both` | what the frames go through; `both` unless said |
+//! | `--timeout SECONDS` | how long one check may take; 10 unless said |
+//! | `--list` | prints the names of the checks |
+//!
 //! `docs/protocol.md` is the specification; the number in each line is the section of it that the
 //! check is about. The program knows nothing of the child but what it says: it is a parent of its own,
 //! with no manager in it, that reads and writes raw frames, and so also does what a good parent never
