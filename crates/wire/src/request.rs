@@ -234,17 +234,30 @@ impl<T> Accepted<T> {
 
     /// Accounts for an item of the request, if it may be sent.
     pub fn spend_item(&mut self, id: u64, payload_len: usize) -> ItemCredit {
-        match self.open.get_mut(&id) {
-            Some(work) if !work.cancelled => {
-                if work.items.may_send() {
-                    work.items.spend(payload_len);
-                    ItemCredit::Spent
-                } else {
-                    ItemCredit::Wait
-                }
-            }
+        let credit = self.item_credit(id);
+        if let (ItemCredit::Spent, Some(work)) = (credit, self.open.get_mut(&id)) {
+            work.items.spend(payload_len);
+        }
+        credit
+    }
+
+    /// What [`spend_item`](Self::spend_item) would come to, with nothing spent.
+    pub fn item_credit(&self, id: u64) -> ItemCredit {
+        match self.open.get(&id) {
+            Some(work) if !work.cancelled && work.items.may_send() => ItemCredit::Spent,
+            Some(work) if !work.cancelled => ItemCredit::Wait,
             _ => ItemCredit::Closed,
         }
+    }
+
+    /// Who works on it, if it is open.
+    pub fn get_mut(&mut self, id: u64) -> Option<&mut T> {
+        self.open.get_mut(&id).map(|work| &mut work.answerer)
+    }
+
+    /// All who work on open requests.
+    pub fn answerers_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.open.values_mut().map(|work| &mut work.answerer)
     }
 
     /// It has been answered: gives who worked on it, once, and then a reply or a failure has to be
@@ -373,8 +386,11 @@ mod tests {
         accepted.grant_due();
         accepted.accept(1, 0, 'a').unwrap();
         assert!(accepted.grant(1, 1000).is_some());
+        assert_eq!(accepted.item_credit(1), ItemCredit::Spent);
         assert_eq!(accepted.spend_item(1, 0), ItemCredit::Spent);
         assert!(!accepted.is_cancelled(1));
+        assert_eq!(accepted.get_mut(1), Some(&mut 'a'));
+        assert_eq!(accepted.answerers_mut().count(), 1);
         assert_eq!(accepted.cancel(1), Some(&mut 'a'));
         assert_eq!(accepted.cancel(1), None);
         assert!(accepted.is_cancelled(1));
