@@ -118,8 +118,10 @@
 mod blocking;
 mod core;
 mod error;
+mod lease;
 mod open;
-mod stop;
+mod requests;
+mod signal;
 #[cfg(test)]
 mod test_parent;
 #[cfg(feature = "tokio")]
@@ -131,8 +133,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-pub use blocking::{Messages, Parent};
+pub use blocking::{Messages, Parent, Reply, Request};
 pub use error::{ConnectError, ReceiveError, SendError};
+pub use lease::LEASE_EXIT_CODE;
 #[cfg(feature = "message-pack")]
 pub use procession_wire::Encoding;
 pub use procession_wire::{
@@ -141,6 +144,9 @@ pub use procession_wire::{
 };
 #[cfg(any(feature = "json", feature = "message-pack"))]
 pub use procession_wire::{MessageFormat, SerdeError};
+pub use requests::{
+    DEFAULT_DEADLINE, HandlerError, ItemError, RequestError, RequestOptions, ServeError,
+};
 
 /// Connects to the parent that spawned this process, over what the environment names.
 ///

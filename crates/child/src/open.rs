@@ -13,6 +13,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use procession_wire::{
@@ -33,6 +34,9 @@ pub(crate) struct Setup {
     pub(crate) framing: Framing,
     pub(crate) limit: usize,
     pub(crate) data_dir: PathBuf,
+    /// After how long with nothing from the parent it is taken for gone. Frames only: over lines
+    /// nothing need come.
+    pub(crate) lease: Option<Duration>,
 }
 
 /// One end of the channel, and the variable to name when something is wrong with it.
@@ -96,6 +100,9 @@ pub(crate) fn open(
         framing: messaging.framing,
         limit: messaging.limit,
         data_dir: environment.data_dir,
+        lease: messaging
+            .lease
+            .filter(|_| messaging.framing == Framing::Frames),
     };
     let ends = Ends {
         input: input(&messaging.input)?,

@@ -1,4 +1,4 @@
-//! [`StopSignal`]: tells a program that its parent asks it to stop.
+//! [`Signal`]: tells a program that its parent asks it to stop, or no longer wants an answer.
 
 use std::{
     fmt,
@@ -17,7 +17,7 @@ type Callback = Box<dyn FnOnce() + Send>;
 /// A flag, and what to call when it is raised. Callbacks run on a thread of their own, one after the
 /// other, so that one may send, receive or block without holding up the reading thread.
 #[derive(Default)]
-pub(crate) struct StopSignal {
+pub(crate) struct Signal {
     raised: AtomicBool,
     callbacks: Mutex<Vec<Callback>>,
 }
@@ -26,7 +26,7 @@ pub(crate) struct StopSignal {
 #[must_use]
 pub(crate) struct Raised(Vec<Callback>);
 
-impl StopSignal {
+impl Signal {
     pub(crate) fn is_raised(&self) -> bool {
         self.raised.load(Ordering::Acquire)
     }
@@ -56,11 +56,9 @@ impl StopSignal {
     }
 }
 
-impl fmt::Debug for StopSignal {
+impl fmt::Debug for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("StopSignal")
-            .field(&self.is_raised())
-            .finish()
+        f.debug_tuple("Signal").field(&self.is_raised()).finish()
     }
 }
 
@@ -73,10 +71,10 @@ impl Raised {
         let callbacks = Arc::new(Mutex::new(callbacks));
         let for_thread = Arc::clone(&callbacks);
         let spawned = thread::Builder::new()
-            .name("procession-stop".into())
+            .name("procession-call".into())
             .spawn(move || call_here(&for_thread));
         if spawned.is_err() {
-            // No thread to be had: better late answers to the parent than no stop.
+            // No thread to be had: better late answers to the parent than no call.
             call_here(&callbacks);
         }
     }

@@ -32,6 +32,7 @@ pub(crate) fn channel(framing: Framing, limit: usize) -> (Setup, Ends, TestParen
         framing,
         limit,
         data_dir: "/run/test".into(),
+        lease: None,
     };
     let ends = Ends {
         input: Some(End {
@@ -69,8 +70,32 @@ impl TestParent {
 
     /// Gives credit on the message lane.
     pub(crate) fn grant(&mut self, bytes: u32) {
-        let lane = MESSAGE_LANE;
+        self.grant_on(MESSAGE_LANE, bytes);
+    }
+
+    pub(crate) fn grant_on(&mut self, lane: u64, bytes: u32) {
         self.send(&Frame::Credit { lane, bytes });
+    }
+
+    /// Asks, and gives all the credit for items that there is.
+    pub(crate) fn request(&mut self, id: u64, payload: &'static str) {
+        self.request_without_credit(id, payload);
+        self.grant_on(id, u32::MAX);
+    }
+
+    pub(crate) fn request_without_credit(&mut self, id: u64, payload: &'static str) {
+        let payload = payload.into();
+        self.send(&Frame::Request { id, payload });
+    }
+
+    pub(crate) fn reply(&mut self, id: u64, payload: &'static str) {
+        let payload = payload.into();
+        self.send(&Frame::Reply { id, payload });
+    }
+
+    pub(crate) fn item(&mut self, id: u64, payload: &'static str) {
+        let payload = payload.into();
+        self.send(&Frame::Item { id, payload });
     }
 
     pub(crate) fn close_input(&mut self) {
@@ -104,10 +129,32 @@ impl TestParent {
         }
     }
 
+    /// Waits for the next frame that is no credit.
+    pub(crate) fn answer(&mut self) -> Option<Frame> {
+        loop {
+            match self.next() {
+                Some(Frame::Credit { .. }) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Waits for the next request, which is followed by credit, and gives both its id and text.
+    pub(crate) fn asked(&mut self) -> (u64, String) {
+        match (self.answer(), self.next()) {
+            (Some(Frame::Request { id, payload }), Some(Frame::Credit { lane, .. })) => {
+                assert_eq!(lane, id);
+                (id, String::from_utf8(payload.into()).unwrap())
+            }
+            other => panic!("{other:?} instead of a request"),
+        }
+    }
+
     /// Reads hello and both first grants, and grants all the credit there is.
     pub(crate) fn greet(&mut self) {
         self.greet_without_credit();
         self.grant(u32::MAX);
+        self.grant_on(REQUEST_LANE, u32::MAX);
     }
 
     pub(crate) fn greet_without_credit(&mut self) {

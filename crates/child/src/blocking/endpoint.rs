@@ -35,21 +35,21 @@
 use std::{
     os::fd::OwnedFd,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicBool},
-    task::Poll,
+    task::{Poll, Waker},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use procession_wire::{Framing, Message};
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::{output::Output, read_end::ReadEnd, watcher::Watcher};
+use super::{output::Output, read_end::ReadEnd, seat::Seat, watcher::Watcher};
 use crate::{
     ConnectError, ReceiveError,
     core::Session,
-    lock,
+    lease, lock,
     open::{End, Ends, Setup},
-    stop::StopSignal,
+    signal::Signal,
 };
 
 /// For how long the program may be away before the watcher reads.
@@ -62,7 +62,7 @@ const WATCHER_STACK: usize = 256 * 1024;
 pub(super) struct Endpoint {
     pub(super) setup: Setup,
     pub(super) has_input: bool,
-    pub(super) stop: StopSignal,
+    pub(super) stop: Signal,
     pub(super) me: Weak<Self>,
     pub(super) inbox: Mutex<Inbox>,
     /// For those who wait for a message.
@@ -88,6 +88,8 @@ pub(super) struct Inbox {
     receivers: usize,
     /// Threads that sleep until there is credit.
     pub(super) senders: usize,
+    /// Threads that sleep until something comes for them alone.
+    seats: Vec<Arc<Seat>>,
     /// Counts comings and goings of the program, for the watcher.
     pub(super) visits: u64,
     pub(super) watcher: Watcher,
@@ -100,6 +102,17 @@ pub(super) struct Inbox {
 pub(super) enum Lane {
     Receiving,
     Sending,
+}
+
+/// How a thread that waits reads the pipe.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Patience {
+    /// At once: one system call a message. Only the pipe ends the wait.
+    Deaf,
+    /// So that the end of this connection can interrupt it.
+    Interruptible,
+    /// No longer than this, besides.
+    Until(Instant),
 }
 
 impl Endpoint {
@@ -124,15 +137,15 @@ impl Endpoint {
             })
             .transpose()?;
         let endpoint = Arc::new_cyclic(|me| Self {
-            setup,
             has_input,
-            stop: StopSignal::default(),
+            stop: Signal::default(),
             me: me.clone(),
             inbox: Mutex::new(Inbox {
                 session,
-                reader: input.map(|end| ReadEnd::new(end.fd)),
+                reader: input.map(|end| ReadEnd::new(end.fd, setup.lease)),
                 receivers: 0,
                 senders: 0,
+                seats: Vec::new(),
                 visits: 0,
                 watcher: Watcher::default(),
                 flushing: false,
@@ -144,6 +157,7 @@ impl Endpoint {
             fed: AtomicBool::new(false),
             interrupt,
             tick,
+            setup,
         });
         if let Some(variable) = input_variable {
             let watched = Arc::clone(&endpoint);
@@ -184,37 +198,68 @@ impl Endpoint {
                 return value;
             }
             inbox = match inbox.reader.take() {
-                Some(end) => self.read(inbox, end, lane),
+                Some(end) => self.read(inbox, end, lane.patience()),
                 None => self.sleep(inbox, lane),
             };
         }
     }
 
+    /// The same for what comes for this thread alone. `check` leaves its waker where it will be used.
+    /// `None`: it is too late.
+    pub(super) fn wait_alone<T>(
+        &self,
+        patience: Patience,
+        mut check: impl FnMut(&mut Session, &Waker) -> Poll<T>,
+    ) -> Option<T> {
+        let seat = Arc::new(Seat::default());
+        let waker = Waker::from(Arc::clone(&seat));
+        let mut inbox = lock(&self.inbox);
+        inbox.visits += 1;
+        loop {
+            if let Poll::Ready(value) = check(&mut inbox.session, &waker) {
+                self.leave(inbox);
+                return Some(value);
+            }
+            if patience.is_over() {
+                self.leave(inbox);
+                return None;
+            }
+            inbox = match inbox.reader.take() {
+                Some(end) => self.read(inbox, end, patience),
+                None => self.sit(inbox, &seat, patience),
+            };
+        }
+    }
+
     /// Reads once, with the role in hand, and gives it back.
-    ///
-    /// A receiver reads at once: one system call a message. Others wait so that the end of this
-    /// connection can interrupt them.
     fn read<'a>(
         &'a self,
         mut inbox: MutexGuard<'a, Inbox>,
         mut end: ReadEnd,
-        lane: Lane,
+        patience: Patience,
     ) -> MutexGuard<'a, Inbox> {
         if inbox.session.has_backlog() {
             end.deliver_backlog(&mut inbox.session);
         } else {
             drop(inbox);
-            let outcome = match lane {
-                Lane::Receiving => end.read().map(Some),
-                Lane::Sending => end.read_unless(self.interrupt.as_ref()),
-            };
+            let outcome = end.read(patience, self.interrupt.as_ref());
             inbox = lock(&self.inbox);
-            if let Some(outcome) = outcome.transpose() {
-                end.deliver(outcome, &mut inbox.session);
-            }
+            end.deliver(outcome, &mut inbox.session);
         }
         inbox.give_back(end);
         self.told(inbox)
+    }
+
+    fn sit<'a>(
+        &'a self,
+        mut inbox: MutexGuard<'a, Inbox>,
+        seat: &Arc<Seat>,
+        patience: Patience,
+    ) -> MutexGuard<'a, Inbox> {
+        inbox.seats.push(Arc::clone(seat));
+        inbox = seat.sleep(inbox, patience);
+        inbox.seats.retain(|other| !Arc::ptr_eq(other, seat));
+        inbox
     }
 
     fn sleep<'a>(&'a self, mut inbox: MutexGuard<'a, Inbox>, lane: Lane) -> MutexGuard<'a, Inbox> {
@@ -238,15 +283,31 @@ impl Endpoint {
         if inbox.senders > 0 && inbox.session.may_send() {
             self.credited.notify_one();
         }
-        if stop.is_none() && !inbox.session.has_control() {
+        let events = inbox.session.take_events();
+        let expired = inbox.session.take_expired();
+        if stop.is_none() && events.is_none() && !expired && !inbox.session.has_control() {
             return inbox;
         }
         drop(inbox);
+        if let Some(events) = events {
+            events.deliver();
+        }
         if let Some(stop) = stop {
             stop.call();
         }
+        if let Some(lease) = self.setup.lease.filter(|_| expired) {
+            lease::end_process_after(lease);
+        }
         self.write_control();
         lock(&self.inbox)
+    }
+
+    /// Wakes those whom a change by the program concerns.
+    pub(super) fn deliver_events(&self) {
+        let events = lock(&self.inbox).session.take_events();
+        if let Some(events) = events {
+            events.deliver();
+        }
     }
 
     /// A thread has what it waited for.
@@ -271,6 +332,10 @@ impl Endpoint {
             if free {
                 self.credited.notify_one();
             }
+        } else if let Some(seat) = inbox.seats.first() {
+            if free {
+                seat.notify();
+            }
         } else if free && inbox.watcher.unpark() {
             self.left.notify_one();
         }
@@ -290,7 +355,7 @@ impl Inbox {
 
     /// Whether a thread of the program sleeps until something comes by the input.
     pub(super) fn is_awaited(&self) -> bool {
-        self.receivers + self.senders > 0
+        self.receivers + self.senders + self.seats.len() > 0
     }
 
     fn sleepers(&mut self, lane: Lane) -> &mut usize {
@@ -298,6 +363,29 @@ impl Inbox {
             Lane::Receiving => &mut self.receivers,
             Lane::Sending => &mut self.senders,
         }
+    }
+}
+
+impl Lane {
+    fn patience(self) -> Patience {
+        match self {
+            Self::Receiving => Patience::Deaf,
+            Self::Sending => Patience::Interruptible,
+        }
+    }
+}
+
+impl Patience {
+    /// How long it lasts from now on; `None` for ever.
+    pub(super) fn left(self) -> Option<Duration> {
+        match self {
+            Self::Deaf | Self::Interruptible => None,
+            Self::Until(end) => Some(end.saturating_duration_since(Instant::now())),
+        }
+    }
+
+    fn is_over(self) -> bool {
+        self.left() == Some(Duration::ZERO)
     }
 }
 

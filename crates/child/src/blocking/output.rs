@@ -51,7 +51,7 @@ impl Output {
             self.flush()
         } else {
             self.prefix(payload);
-            self.write_with(payload)
+            self.write_with(payload, self.suffix())
         }
     }
 
@@ -68,11 +68,22 @@ impl Output {
         Ok(())
     }
 
-    /// Writes a control frame, and first what was fed before it.
-    pub(super) fn control(&mut self, head: FrameHead, text: &[u8]) -> Result<(), SendError> {
-        self.buffer.extend_from_slice(&head.prefix(text.len()));
-        self.buffer.extend_from_slice(text);
-        self.flush()
+    /// Writes a frame that is no message and the frames that have to follow it, and first what was fed
+    /// before it.
+    pub(super) fn frame(
+        &mut self,
+        head: FrameHead,
+        payload: &[u8],
+        followed_by: &[u8],
+    ) -> Result<(), SendError> {
+        self.buffer.extend_from_slice(&head.prefix(payload.len()));
+        if payload.len() <= COPIED {
+            self.buffer.extend_from_slice(payload);
+            self.buffer.extend_from_slice(followed_by);
+            self.flush()
+        } else {
+            self.write_with(payload, followed_by)
+        }
     }
 
     /// Writes what was fed.
@@ -80,7 +91,7 @@ impl Output {
         if self.buffer.is_empty() {
             return self.end().map(drop);
         }
-        self.write_with(&[])
+        self.write_with(&[], &[])
     }
 
     /// Writes whole frames ahead of what is fed.
@@ -143,8 +154,8 @@ impl Output {
         }
     }
 
-    /// Writes the buffer and, unless it is empty, the payload that follows it.
-    fn write_with(&mut self, payload: &[u8]) -> Result<(), SendError> {
+    /// Writes the buffer and, unless the payload is empty, it and what follows it.
+    fn write_with(&mut self, payload: &[u8], suffix: &[u8]) -> Result<(), SendError> {
         let outcome = match (self.end(), payload) {
             (Err(error), _) => {
                 self.buffer.clear();
@@ -156,7 +167,7 @@ impl Output {
                 &mut [
                     IoSlice::new(&self.buffer),
                     IoSlice::new(payload),
-                    IoSlice::new(self.suffix()),
+                    IoSlice::new(suffix),
                 ],
             ),
         };

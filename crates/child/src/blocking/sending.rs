@@ -39,13 +39,19 @@ impl Endpoint {
         }
         self.check_length(status.len())?;
         self.write(output, |output| {
-            output.control(FrameHead::Ready, status.as_bytes())
+            output.frame(FrameHead::Ready, status.as_bytes(), &[])
         })
     }
 
     /// A program that waits for an answer must have sent the question.
     pub(super) fn flush_before_waiting(&self) {
         if self.fed.load(Ordering::Acquire) && !lock(&self.inbox).session.has_next() {
+            self.flush_fed();
+        }
+    }
+
+    pub(super) fn flush_fed(&self) {
+        if self.fed.load(Ordering::Acquire) {
             // A failure is reported by the next call that sends.
             let _ = self.flush();
         }
@@ -89,19 +95,16 @@ impl Endpoint {
             let mut output = lock(output);
             let mut last = Vec::new();
             if self.setup.framing == Framing::Frames {
-                lock(&self.inbox)
-                    .session
-                    .take_control(usize::MAX, &mut last);
-                last.extend_from_slice(&FrameHead::Bye { status }.prefix(0));
+                lock(&self.inbox).session.farewell(status, &mut last);
             }
             self.fed.store(false, Ordering::Release);
             output.finish(&last)
         });
-        let reader = {
+        let (reader, events) = {
             let mut inbox = lock(&self.inbox);
             inbox.session.close();
             inbox.watcher.unpark();
-            inbox.reader.take()
+            (inbox.reader.take(), inbox.session.take_events())
         };
         drop(reader);
         self.received.notify_all();
@@ -110,6 +113,9 @@ impl Endpoint {
         if let Some(interrupt) = &self.interrupt {
             // Fails only if the counter is about to overflow, and then it is readable already.
             let _ = write(interrupt, &1u64.to_ne_bytes());
+        }
+        if let Some(events) = events {
+            events.deliver();
         }
         self.stop.forget();
         outcome
@@ -126,7 +132,7 @@ impl Endpoint {
         self.write(output, |output| put(output, payload))
     }
 
-    fn write(
+    pub(super) fn write(
         &self,
         output: &Mutex<Output>,
         put: impl FnOnce(&mut Output) -> Result<(), SendError>,
@@ -147,9 +153,7 @@ impl Endpoint {
             return;
         }
         // The parent cannot grant more before it has what was fed.
-        if self.fed.load(Ordering::Acquire) {
-            let _ = self.flush();
-        }
+        self.flush_fed();
         self.wait_for(Lane::Sending, |session| {
             if session.try_spend(len) {
                 Poll::Ready(())
@@ -167,7 +171,7 @@ impl Endpoint {
         }
     }
 
-    fn check_length(&self, len: usize) -> Result<(), SendError> {
+    pub(super) fn check_length(&self, len: usize) -> Result<(), SendError> {
         let limit = self.setup.limit;
         if len > limit {
             return Err(EncodeError::TooLarge { len, limit }.into());
@@ -175,7 +179,7 @@ impl Endpoint {
         Ok(())
     }
 
-    fn output(&self) -> Result<&Mutex<Output>, SendError> {
+    pub(super) fn output(&self) -> Result<&Mutex<Output>, SendError> {
         self.output.as_ref().ok_or(SendError::NotConfigured)
     }
 

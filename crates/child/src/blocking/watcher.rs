@@ -20,8 +20,8 @@
 use std::sync::{MutexGuard, PoisonError};
 
 use super::{
-    endpoint::{Endpoint, Inbox},
-    read_end::ReadEnd,
+    endpoint::{Endpoint, Inbox, Patience},
+    read_end::{Outcome, ReadEnd},
 };
 use crate::lock;
 
@@ -88,11 +88,11 @@ impl Endpoint {
                 end.deliver_backlog(&mut inbox.session);
             } else {
                 drop(inbox);
-                let outcome = end.read_unless(self.interrupt.as_ref());
+                let outcome = end.read(Patience::Interruptible, self.interrupt.as_ref());
                 inbox = lock(&self.inbox);
-                let Some(outcome) = outcome.transpose() else {
+                if matches!(outcome, Outcome::Quiet) {
                     return inbox;
-                };
+                }
                 end.deliver(outcome, &mut inbox.session);
                 #[cfg(test)]
                 {

@@ -1,6 +1,6 @@
 //! [`Control`]: the control frames that a child owes its parent.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::BufMut;
 use procession_wire::{
@@ -11,28 +11,39 @@ use procession_wire::{
 /// Of more pings than this that wait for an answer, the newest are answered.
 const PONGS: usize = 16;
 
-/// Why a request fails, until a program can answer one.
-const REFUSAL: &[u8] = b"this child does not serve requests";
-
 /// No control frame is longer.
 const LONGEST: usize = 64;
 
-/// What waits to be written, bounded: one amount a lane, the newest pings, and the requests that the
-/// parent had credit for.
+/// What waits to be written, bounded: one amount a lane, the newest pings, and ends and cancels of
+/// requests that there was credit for.
 #[derive(Debug, Default)]
-pub(super) struct Control {
+pub(crate) struct Control {
     pongs: VecDeque<u64>,
     messages: u64,
     requests: u64,
-    /// Ids of refused requests, and what each cost.
-    refusals: VecDeque<(u64, u64)>,
+    /// Credit for the items of requests of ours.
+    items: BTreeMap<u64, u64>,
+    /// Requests of ours that nobody waits for any more.
+    cancels: VecDeque<u64>,
+    /// Requests of the parent that nobody will answer.
+    refusals: VecDeque<(u64, Refusal)>,
+}
+
+/// Why a request of the parent ends without anybody having answered it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Stopping,
+    Cancelled,
+    Closed,
+    CreditExceeded,
 }
 
 /// One control frame.
 pub(super) enum Due {
     Pong(u64),
     Grant { lane: u64, bytes: u32 },
-    Refusal { id: u64, cost: u64 },
+    Cancel { id: u64 },
+    Refusal { id: u64, why: Refusal },
 }
 
 impl Control {
@@ -40,6 +51,8 @@ impl Control {
         self.pongs.is_empty()
             && self.messages == 0
             && self.requests == 0
+            && self.items.is_empty()
+            && self.cancels.is_empty()
             && self.refusals.is_empty()
     }
 
@@ -58,8 +71,25 @@ impl Control {
         self.requests += u64::from(bytes);
     }
 
-    pub(super) fn refuse(&mut self, id: u64, cost: u64) {
-        self.refusals.push_back((id, cost));
+    pub(super) fn grant_items(&mut self, id: u64, bytes: u32) {
+        *self.items.entry(id).or_default() += u64::from(bytes);
+    }
+
+    /// The request of ours has ended: no credit for its items.
+    pub(super) fn forget_items(&mut self, id: u64) {
+        self.items.remove(&id);
+    }
+
+    pub(super) fn cancel(&mut self, id: u64) {
+        self.cancels.push_back(id);
+    }
+
+    pub(super) fn refuse(&mut self, id: u64, why: Refusal) {
+        self.refusals.push_back((id, why));
+    }
+
+    pub(super) fn refuses(&self, id: u64) -> bool {
+        self.refusals.iter().any(|(refused, _)| *refused == id)
     }
 
     pub(super) fn clear(&mut self) {
@@ -79,27 +109,53 @@ impl Control {
             let lane = REQUEST_LANE;
             return Some(Due::Grant { lane, bytes });
         }
-        let (id, cost) = self.refusals.pop_front()?;
-        Some(Due::Refusal { id, cost })
+        if let Some(id) = self.cancels.pop_front() {
+            return Some(Due::Cancel { id });
+        }
+        if let Some(mut lane) = self.items.first_entry() {
+            let bytes = take_amount(lane.get_mut()).unwrap_or(0);
+            let lane = if *lane.get() == 0 {
+                lane.remove_entry().0
+            } else {
+                *lane.key()
+            };
+            return Some(Due::Grant { lane, bytes });
+        }
+        let (id, why) = self.refusals.pop_front()?;
+        Some(Due::Refusal { id, why })
+    }
+}
+
+impl Refusal {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Stopping => "this child is stopping",
+            Self::Cancelled => "the request was cancelled",
+            Self::Closed => "this child has closed its connection",
+            Self::CreditExceeded => "more requests than were granted",
+        }
     }
 }
 
 impl Due {
     /// Whether any frame fits into what is left of `most` bytes.
     pub(super) fn fits(written: usize, most: usize) -> bool {
-        written + LONGEST <= most
+        written.saturating_add(LONGEST) <= most
     }
 
-    /// Writes the frame and returns its length.
-    pub(super) fn encode(&self, out: &mut impl BufMut) -> usize {
-        let (prefix, payload) = match *self {
-            Self::Pong(number) => (FrameHead::Pong(number).prefix(0), &b""[..]),
-            Self::Grant { lane, bytes } => (FrameHead::Credit { lane, bytes }.prefix(0), &b""[..]),
-            Self::Refusal { id, .. } => (FrameHead::Failure { id }.prefix(REFUSAL.len()), REFUSAL),
+    /// Writes the frame, with no more text than `limit` bytes, and returns its length.
+    pub(super) fn encode(&self, limit: usize, out: &mut impl BufMut) -> usize {
+        let (head, text) = match *self {
+            Self::Pong(number) => (FrameHead::Pong(number), ""),
+            Self::Grant { lane, bytes } => (FrameHead::Credit { lane, bytes }, ""),
+            Self::Cancel { id } => (FrameHead::Cancel { id }, ""),
+            Self::Refusal { id, why } => (FrameHead::Failure { id }, why.text()),
         };
+        let text = &text[..text.floor_char_boundary(limit)];
+        let prefix = head.prefix(text.len());
         out.put_slice(&prefix);
-        out.put_slice(payload);
-        prefix.len() + payload.len()
+        out.put_slice(text.as_bytes());
+        prefix.len() + text.len()
     }
 }
 

@@ -6,13 +6,24 @@
 //!  input ─► InputBuffer ─► decoder ─► messages ─────┼─► next()
 //!               │             ├─► credit ───────────┼─► try_spend()
 //!               │             ├─► stop              │
+//!               │             ├─► Requests ─────────┼─► requests(), take_events()
 //!               │             └─► Control ──────────┼─► take_control() ─► output
 //!               └───────────────────────────────────┘
 //! ```
 
+mod asking;
 mod control;
+mod events;
 mod input;
+#[cfg(test)]
+mod request_tests;
+mod requests;
 mod session;
+mod wakers;
 
+pub(crate) use asking::{Asking, Lost, Step};
+pub(crate) use events::Events;
 pub(crate) use input::InputBuffer;
+pub(crate) use requests::{Arrived, Key, Requests, Sendable};
 pub(crate) use session::Session;
+pub(crate) use wakers::Wakers;

@@ -11,29 +11,27 @@
 //!                      └───────┘
 //! ```
 //!
-//! What arrived before the stop, or before the end, is still delivered. While stopping, credit, pings
-//! and requests are served as before, and messages that come nevertheless are dropped.
+//! What arrived before the stop, or before the end, is still delivered. While stopping, credit and
+//! pings are served as before, answers still come, messages that come nevertheless are dropped, and
+//! new requests are refused.
 
 use std::{collections::VecDeque, io, task::Poll};
 
 use bytes::BufMut;
 use procession_wire::{
-    Features, FrameDecoder, FrameHead, Framing, Hello, LineDecoder, LineStep, LineTooLong, Message,
-    ParsedFrame, ReceiveWindow, SendCredit,
-    credit::{MESSAGE_LANE, cost},
+    CreditExceeded, Features, FrameDecoder, FrameHead, Framing, Hello, LineDecoder, LineStep,
+    LineTooLong, Message, ParsedFrame, ReceiveWindow, SendCredit,
+    credit::{MESSAGE_LANE, REQUEST_LANE, cost},
 };
 
 use super::{
-    InputBuffer,
+    Events, InputBuffer, Requests,
     control::{Control, Due},
 };
 use crate::ReceiveError;
 
 /// What the parent may have on the way to us in messages: payload bytes plus 64 a message.
 const MESSAGE_WINDOW: u64 = 4 * 1024 * 1024;
-
-/// The same for requests.
-const REQUEST_WINDOW: u64 = 1024 * 1024;
 
 /// Without credit, no more is decoded while this much is held, counted in the same way.
 const HELD: u64 = 1024 * 1024;
@@ -45,6 +43,8 @@ pub(crate) struct Session {
     limit: usize,
     /// Present where there are frames both ways.
     credit: Option<Credit>,
+    /// The same.
+    requests: Option<Requests>,
     /// Whether there are frames out, so that control frames can be answered.
     answers: bool,
     arrived: VecDeque<Result<Message, ReceiveError>>,
@@ -53,6 +53,8 @@ pub(crate) struct Session {
     state: State,
     /// A stop came that [`take_stop`](Self::take_stop) has not been told of.
     stop_untold: bool,
+    /// The parent was taken for gone, and [`take_expired`](Self::take_expired) has not been told.
+    expired_untold: bool,
     /// The buffer may hold more messages, which were not decoded because enough is held.
     backlog: bool,
 }
@@ -74,7 +76,6 @@ enum Decoder {
 struct Credit {
     send: SendCredit,
     messages: ReceiveWindow,
-    requests: ReceiveWindow,
 }
 
 impl Session {
@@ -90,14 +91,15 @@ impl Session {
             credit: (frames && has_input && has_output).then(|| Credit {
                 send: SendCredit::new(),
                 messages: ReceiveWindow::new(MESSAGE_WINDOW),
-                requests: ReceiveWindow::new(REQUEST_WINDOW),
             }),
+            requests: (frames && has_input && has_output).then(Requests::new),
             answers: frames && has_output,
             arrived: VecDeque::new(),
             held: 0,
             control: Control::default(),
             state: if has_input { State::Open } else { State::Ended },
             stop_untold: false,
+            expired_untold: false,
             backlog: false,
         }
     }
@@ -204,19 +206,44 @@ impl Session {
                 .is_none_or(|credit| credit.send.may_send())
     }
 
+    /// The requests of both sides; `None` where there are not frames both ways.
+    pub(crate) fn requests(&mut self) -> Option<&mut Requests> {
+        self.requests.as_mut()
+    }
+
+    /// Whom the latest changes concern, if anybody.
+    pub(crate) fn take_events(&mut self) -> Option<Events> {
+        let requests = self.requests.as_mut()?;
+        requests.has_events().then(|| requests.take_events())
+    }
+
     /// Writes control frames that are due, as many as fit into `most` bytes.
     pub(crate) fn take_control(&mut self, most: usize, out: &mut impl BufMut) {
         let mut written = 0;
         while Due::fits(written, most) {
-            let Some(due) = self.control.next() else {
+            let Some(due) = self.next_due() else {
                 return;
             };
-            written += due.encode(out);
-            if let (Due::Refusal { cost, .. }, Some(credit)) = (due, &mut self.credit) {
-                credit.requests.consumed(cost);
-                self.note_due_credit();
-            }
+            written += due.encode(self.limit, out);
         }
+    }
+
+    fn next_due(&mut self) -> Option<Due> {
+        let due = self.control.next();
+        due.or_else(|| self.requests.as_mut()?.next_due())
+    }
+
+    /// The last frames: all that is owed, and an end for each open request. From now on none is
+    /// accepted, and none can be answered.
+    pub(crate) fn farewell(&mut self, status: i32, out: &mut impl BufMut) {
+        if !self.answers {
+            return;
+        }
+        if let Some(requests) = &mut self.requests {
+            requests.close();
+        }
+        self.take_control(usize::MAX, out);
+        out.put_slice(&FrameHead::Bye { status }.prefix(0));
     }
 
     /// The program gave up the channel: nothing is received or owed any more.
@@ -225,10 +252,30 @@ impl Session {
         self.backlog = false;
         self.arrived.clear();
         self.control.clear();
+        if let Some(requests) = &mut self.requests {
+            requests.close();
+            requests.owed.clear();
+        }
+    }
+
+    /// Nothing has come for so long that the parent is taken for gone.
+    pub(crate) fn expire(&mut self) {
+        if !self.has_ended() {
+            self.expired_untold = true;
+            self.stop_untold |= self.state == State::Open;
+            self.backlog = false;
+            self.end_state();
+        }
+    }
+
+    /// True once, after [`expire`](Self::expire).
+    pub(crate) fn take_expired(&mut self) -> bool {
+        std::mem::take(&mut self.expired_untold)
     }
 
     pub(crate) fn has_control(&self) -> bool {
-        !self.control.is_empty()
+        let requests = self.requests.as_ref();
+        !self.control.is_empty() || requests.is_some_and(|requests| !requests.owed.is_empty())
     }
 
     /// Whether a receiver need not wait.
@@ -269,29 +316,41 @@ impl Session {
                 self.check(granted);
                 return;
             }
-            FrameHead::Request { id } if self.answers => {
-                let granted = self
-                    .credit
-                    .as_mut()
-                    .map(|credit| credit.requests.received(len));
-                self.control.refuse(id, cost(len));
-                self.check(granted);
+            FrameHead::Request { .. }
+            | FrameHead::Reply { .. }
+            | FrameHead::Failure { .. }
+            | FrameHead::Item { .. }
+            | FrameHead::Cancel { .. }
+                if self.requests.is_some() =>
+            {
+                let payload = Message::from_bytes(input.take(frame.payload, frame.end));
+                let requests = self.requests.as_mut();
+                let accounted = requests.map(|requests| requests.frame(frame.head, payload));
+                self.check(accounted);
+                return;
             }
-            FrameHead::Credit { lane, bytes } if lane == MESSAGE_LANE => {
-                if let Some(credit) = &mut self.credit {
-                    credit.send.grant(bytes);
-                }
-            }
+            FrameHead::Credit { lane, bytes } => self.granted(lane, bytes),
             FrameHead::Ping(number) if self.answers => self.control.pong(number),
             FrameHead::Stop => {
                 self.stop_untold |= self.state == State::Open;
                 self.state = State::Stopping;
+                if let Some(requests) = &mut self.requests {
+                    requests.stop();
+                }
             }
-            // Answers to what was never asked, credit for what is never sent, cancelling what has
-            // failed already, and extensions.
+            // What cannot concern us, and extensions.
             _ => {}
         }
         input.skip(frame.end);
+    }
+
+    fn granted(&mut self, lane: u64, bytes: u32) {
+        match (lane, &mut self.credit, &mut self.requests) {
+            (MESSAGE_LANE, Some(credit), _) => credit.send.grant(bytes),
+            (REQUEST_LANE, _, Some(requests)) => requests.grant(bytes),
+            (id, _, Some(requests)) => requests.grant_items(id, bytes),
+            _ => {}
+        }
     }
 
     /// Whether there may be more lines in the buffer.
@@ -315,7 +374,7 @@ impl Session {
         true
     }
 
-    fn check(&mut self, granted: Option<Result<(), procession_wire::CreditExceeded>>) {
+    fn check(&mut self, granted: Option<Result<(), CreditExceeded>>) {
         if let Some(Err(error)) = granted {
             self.fail(ReceiveError::CreditExceeded(error));
         }
@@ -337,9 +396,16 @@ impl Session {
             if let Some(bytes) = credit.messages.grant_due() {
                 self.control.grant_messages(bytes);
             }
-            if let Some(bytes) = credit.requests.grant_due() {
-                self.control.grant_requests(bytes);
-            }
+        }
+        if let Some(requests) = &mut self.requests {
+            requests.note_due_credit();
+        }
+    }
+
+    fn end_state(&mut self) {
+        self.state = State::Ended;
+        if let Some(requests) = &mut self.requests {
+            requests.end_input();
         }
     }
 
@@ -357,7 +423,7 @@ impl Session {
                 }
             }
         }
-        self.state = State::Ended;
+        self.end_state();
     }
 
     fn fail(&mut self, error: ReceiveError) {
@@ -366,10 +432,10 @@ impl Session {
             self.held += cost(0);
             self.arrived.push_back(Err(error));
         }
-        self.state = State::Ended;
+        self.end_state();
     }
 }
 
 #[cfg(test)]
 #[path = "session_tests.rs"]
-mod tests;
+pub(super) mod tests;

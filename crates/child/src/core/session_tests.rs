@@ -7,14 +7,19 @@ use procession_wire::{
 use super::*;
 use crate::test_parent::{LIMIT, encoded};
 
-fn frames() -> Session {
+pub(in crate::core) fn frames() -> Session {
     let mut session = Session::new(Framing::Frames, LIMIT, true, true);
     session.opening(1, &mut BytesMut::new());
     session
 }
 
 /// Feeds bytes in pieces of this size, or less where there is no room for it.
-fn feed(session: &mut Session, input: &mut InputBuffer, bytes: &[u8], piece: usize) {
+pub(in crate::core) fn feed(
+    session: &mut Session,
+    input: &mut InputBuffer,
+    bytes: &[u8],
+    piece: usize,
+) {
     let mut rest = bytes;
     while !rest.is_empty() {
         let room = input.room(session.missing(input));
@@ -26,7 +31,7 @@ fn feed(session: &mut Session, input: &mut InputBuffer, bytes: &[u8], piece: usi
 }
 
 /// All messages and errors that are there, as text.
-fn taken(session: &mut Session) -> Vec<String> {
+pub(in crate::core) fn taken(session: &mut Session) -> Vec<String> {
     let mut taken = Vec::new();
     while let Poll::Ready(Some(next)) = session.next() {
         taken.push(match next {
@@ -37,7 +42,7 @@ fn taken(session: &mut Session) -> Vec<String> {
     taken
 }
 
-fn control(session: &mut Session) -> Vec<Frame> {
+pub(in crate::core) fn control(session: &mut Session) -> Vec<Frame> {
     let mut bytes = BytesMut::new();
     session.take_control(usize::MAX, &mut bytes);
     let mut decoder = FrameDecoder::new(LIMIT);
@@ -198,40 +203,12 @@ fn the_newest_pings_are_answered_and_no_more_than_sixteen() {
 }
 
 #[test]
-fn each_request_is_refused_once_and_its_credit_comes_back() {
-    let mut session = frames();
-    let mut input = InputBuffer::default();
-    for id in 1..=100 {
-        let request = Frame::Request {
-            id,
-            payload: vec![0; 256 * 1024].into(),
-        };
-        feed(&mut session, &mut input, &encoded(&[request]), 64 * 1024);
-        let answers = control(&mut session);
-        assert!(
-            matches!(&answers[0], Frame::Failure { id: of, text } if *of == id && text.contains("serve")),
-            "{answers:?}"
-        );
-        assert!(
-            matches!(
-                answers[1..],
-                [Frame::Credit {
-                    lane: REQUEST_LANE,
-                    ..
-                }]
-            ),
-            "{answers:?}"
-        );
-    }
-    assert!(!session.has_ended());
-}
-
-#[test]
 fn control_frames_are_taken_whole_and_as_many_as_fit() {
     let mut session = frames();
     let mut input = InputBuffer::default();
-    let requests: Vec<_> = (1..=200).map(request).collect();
-    feed(&mut session, &mut input, &encoded(&requests), 64 * 1024);
+    let mut frames = vec![Frame::Stop];
+    frames.extend((1..=200).map(request));
+    feed(&mut session, &mut input, &encoded(&frames), 64 * 1024);
     let mut all = BytesMut::new();
     while session.has_control() {
         let mut part = BytesMut::new();

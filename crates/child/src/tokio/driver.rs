@@ -12,8 +12,11 @@ use tokio::{
     net::unix::pipe::Receiver,
 };
 
-use super::{endpoint::Endpoint, wakers::Wakers};
-use crate::{core::InputBuffer, lock};
+use super::{endpoint::Endpoint, lease::Alarm};
+use crate::{
+    core::{InputBuffer, Wakers},
+    lease, lock,
+};
 
 /// Control frames are taken in pieces of up to this many bytes.
 const PAGE: usize = 4096;
@@ -23,14 +26,17 @@ pub(super) struct Driver {
     endpoint: Arc<Endpoint>,
     receiver: Option<Receiver>,
     buffer: InputBuffer,
+    alarm: Option<Alarm>,
 }
 
 impl Driver {
     pub(super) fn new(endpoint: Arc<Endpoint>, receiver: Option<Receiver>) -> Self {
+        let lease = endpoint.setup.lease.filter(|_| receiver.is_some());
         Self {
             endpoint,
             receiver,
             buffer: InputBuffer::default(),
+            alarm: lease.map(Alarm::new),
         }
     }
 
@@ -57,8 +63,28 @@ impl Driver {
                 return;
             };
             let outcome = outcome.map(|()| room.filled().len());
+            if let Some(alarm) = &mut self.alarm {
+                alarm.renew();
+            }
             let mut inbox = lock(&self.endpoint.inbox);
             inbox.session.arrive(&mut self.buffer, outcome);
+            self.endpoint.pass_on(inbox);
+        }
+    }
+
+    /// Has looked for what has arrived, and now for how long nothing has.
+    fn watch(&mut self, cx: &mut Context<'_>) {
+        let Some(alarm) = self.alarm.as_mut().filter(|_| self.receiver.is_some()) else {
+            return;
+        };
+        if lock(&self.endpoint.inbox).session.is_full() {
+            // Not looked at, so not silent.
+            alarm.renew();
+        }
+        if alarm.poll(cx).is_ready() {
+            self.receiver = None;
+            let mut inbox = lock(&self.endpoint.inbox);
+            inbox.session.expire();
             self.endpoint.pass_on(inbox);
         }
     }
@@ -104,6 +130,7 @@ impl Future for Driver {
         let driver = self.get_mut();
         *lock(&driver.endpoint.driver) = Some(cx.waker().clone());
         driver.read(cx);
+        driver.watch(cx);
         driver.write(cx);
         if driver.is_over() {
             Poll::Ready(())
@@ -145,10 +172,18 @@ impl Endpoint {
         } else {
             Wakers::default()
         };
+        let events = inbox.session.take_events();
+        let expired = inbox.session.take_expired();
         drop(inbox);
         receivers.wake();
         senders.wake();
         stopped.wake();
+        if let Some(events) = events {
+            events.deliver();
+        }
+        if let Some(lease) = self.setup.lease.filter(|_| expired) {
+            lease::end_process_after(lease);
+        }
         if let Some(stop) = stop {
             stop.call();
         }

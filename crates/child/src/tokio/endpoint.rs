@@ -19,20 +19,20 @@ use procession_wire::{
     EncodeError, FrameHead, Framing, Message, env::MESSAGE_OUTPUT, line::check_line,
 };
 
-use super::{driver::Driver, open, outbox::Outbox, wakers::Wakers};
+use super::{driver::Driver, open, outbox::Outbox};
 use crate::{
     ConnectError, ReceiveError, SendError,
-    core::Session,
+    core::{Session, Wakers},
     lock,
     open::{Ends, Setup},
-    stop::StopSignal,
+    signal::Signal,
 };
 
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) setup: Setup,
     pub(super) has_input: bool,
-    pub(super) stop: StopSignal,
+    pub(super) stop: Signal,
     pub(super) inbox: Mutex<Inbox>,
     pub(super) outbox: Option<Mutex<Outbox>>,
     pub(super) driver: Mutex<Option<Waker>>,
@@ -71,7 +71,7 @@ impl Endpoint {
         let endpoint = Arc::new(Self {
             setup,
             has_input,
-            stop: StopSignal::default(),
+            stop: Signal::default(),
             inbox: Mutex::new(Inbox {
                 session,
                 receivers: Wakers::default(),
@@ -197,14 +197,12 @@ impl Endpoint {
     pub(super) fn say_bye(&self, status: i32) -> Option<u64> {
         let mut outbox = lock(self.outbox.as_ref()?);
         if outbox.set_finishing() && self.setup.framing == Framing::Frames {
-            outbox.place_frames(|out| {
-                lock(&self.inbox).session.take_control(usize::MAX, out);
-                out.extend_from_slice(&FrameHead::Bye { status }.prefix(0));
-            });
+            outbox.place_frames(|out| lock(&self.inbox).session.farewell(status, out));
         }
         outbox.want_all();
         let position = outbox.position();
         self.write(outbox);
+        self.deliver_events();
         Some(position)
     }
 
@@ -242,6 +240,21 @@ impl Endpoint {
         };
         receivers.wake();
         senders.wake();
+        self.deliver_events();
+    }
+
+    /// Wakes those whom a change by the program concerns, and has written what is owed since.
+    pub(super) fn deliver_events(&self) {
+        let (events, owes) = {
+            let mut inbox = lock(&self.inbox);
+            (inbox.session.take_events(), inbox.session.has_control())
+        };
+        if let Some(events) = events {
+            events.deliver();
+        }
+        if owes {
+            self.wake_driver();
+        }
     }
 
     pub(super) fn poll_stopped(&self, cx: &Context<'_>) -> Poll<()> {
@@ -279,7 +292,7 @@ impl Endpoint {
         }
     }
 
-    fn check_length(&self, len: usize) -> Result<(), SendError> {
+    pub(super) fn check_length(&self, len: usize) -> Result<(), SendError> {
         let limit = self.setup.limit;
         if len > limit {
             return Err(EncodeError::TooLarge { len, limit }.into());
@@ -287,11 +300,11 @@ impl Endpoint {
         Ok(())
     }
 
-    fn outbox(&self) -> Result<&Mutex<Outbox>, SendError> {
+    pub(super) fn outbox(&self) -> Result<&Mutex<Outbox>, SendError> {
         self.outbox.as_ref().ok_or(SendError::NotConfigured)
     }
 
-    fn start_flush(&self) {
+    pub(super) fn start_flush(&self) {
         if let Some(outbox) = &self.outbox {
             let mut outbox = lock(outbox);
             outbox.want_all();
@@ -302,7 +315,7 @@ impl Endpoint {
     }
 
     /// Writes what is wanted as far as there is room, and leaves the rest to the driver.
-    fn write(&self, mut outbox: MutexGuard<'_, Outbox>) {
+    pub(super) fn write(&self, mut outbox: MutexGuard<'_, Outbox>) {
         let woken = outbox.write(None);
         let left = outbox.is_wanting();
         drop(outbox);

@@ -6,7 +6,8 @@
 //! are seen while handlers wait. A handler that blocks its thread without awaiting may hold that
 //! task up: use [`spawn_blocking`](::tokio::task::spawn_blocking) for such work.
 //!
-//! The runtime needs its IO driver enabled; no time driver, no second thread.
+//! The runtime needs its IO driver enabled, and no second thread. It needs its time driver for
+//! requests with a deadline, as they have by default, and where the parent has set a lease.
 //!
 //! ```no_run
 //! use procession_child::tokio::connect;
@@ -26,17 +27,22 @@
 //! taken no message. A send that is dropped before it had its place sends nothing; after that, the
 //! message is sent whole. No drop cuts a frame.
 
+mod asking;
 mod driver;
 mod endpoint;
+mod lease;
 mod open;
 mod outbox;
 mod parent;
+mod request;
+mod serving;
 mod stream;
-mod wakers;
 
 use std::env;
 
+pub use asking::Reply;
 pub use parent::Parent;
+pub use request::Request;
 pub use stream::{MessageSink, Messages};
 
 use crate::ConnectError;
@@ -54,7 +60,8 @@ use crate::ConnectError;
 ///
 /// # Panics
 ///
-/// Outside of a tokio runtime, and in one without its IO driver.
+/// Outside of a tokio runtime, in one without its IO driver, and where the parent has set a lease, in
+/// one without its time driver.
 ///
 /// # Cancel safety
 ///

@@ -23,8 +23,8 @@ use rustix::{
     io::{Errno, writev},
 };
 
-use super::{open::Writer, wakers::Wakers};
-use crate::SendError;
+use super::open::Writer;
+use crate::{SendError, core::Wakers};
 
 /// With this much on its way, the next message waits.
 const BUFFER: u64 = 64 * 1024;
@@ -98,10 +98,17 @@ impl Outbox {
     }
 
     pub(super) fn place_message(&mut self, payload: Bytes) {
-        let (prefix, suffix): (&[u8], &[u8]) = match self.framing {
-            Framing::Frames => (&FrameHead::Message.prefix(payload.len()), b""),
-            _ => (b"", b"\n"),
-        };
+        match self.framing {
+            Framing::Frames => self.place_frame(FrameHead::Message, payload),
+            _ => self.place(b"", payload, b"\n"),
+        }
+    }
+
+    pub(super) fn place_frame(&mut self, head: FrameHead, payload: Bytes) {
+        self.place(&head.prefix(payload.len()), payload, b"");
+    }
+
+    fn place(&mut self, prefix: &[u8], payload: Bytes, suffix: &[u8]) {
         self.placed += (prefix.len() + payload.len() + suffix.len()) as u64;
         self.tail.put_slice(prefix);
         if payload.len() <= COPIED {

@@ -119,17 +119,25 @@ fn all_who_wait_for_a_message_are_woken_by_the_end() {
 }
 
 #[test]
-fn requests_under_way_are_answered_before_bye() {
+fn requests_that_nobody_served_fail_before_bye() {
     let (child, mut parent) = frames(AT_ONCE);
-    parent.send(&Frame::Request {
-        id: 5,
-        payload: "?".into(),
-    });
-    let answer = parent.next();
-    assert!(
-        matches!(answer, Some(Frame::Failure { id: 5, .. })),
-        "{answer:?}"
-    );
+    parent.request(5, "?");
+    parent.request(6, "?");
+    parent.send(&Frame::Ping(1));
+    assert_eq!(parent.next(), Some(Frame::Pong(1)));
     child.finish(0).unwrap();
-    assert_eq!(parent.next(), Some(Frame::Bye { status: 0 }));
+    let mut failed = vec![];
+    loop {
+        match parent.next() {
+            Some(Frame::Failure { id, text }) => {
+                assert_eq!(text, "this child has closed its connection");
+                failed.push(id);
+            }
+            Some(Frame::Bye { status: 0 }) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    failed.sort_unstable();
+    assert_eq!(failed, [5, 6]);
+    assert_eq!(parent.next(), None);
 }

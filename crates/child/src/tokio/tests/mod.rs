@@ -3,6 +3,7 @@
 
 mod ending;
 mod receiving;
+mod requests;
 mod sending;
 
 use std::{

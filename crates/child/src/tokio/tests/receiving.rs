@@ -224,24 +224,6 @@ async fn what_is_fed_is_flushed_by_waiting() {
 }
 
 #[test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_are_refused() {
-    let (child, mut parent) = frames().await;
-    for id in 1..=3000 {
-        let payload = vec![0; 1000].into();
-        parent.send(&Frame::Request { id, payload });
-        let mut answer = parent.next();
-        if let Some(Frame::Credit { .. }) = answer {
-            answer = parent.next();
-        }
-        assert!(
-            matches!(&answer, Some(Frame::Failure { id: of, .. }) if *of == id),
-            "{answer:?}"
-        );
-    }
-    drop(child);
-}
-
-#[test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_input_there_is_one_error() {
     let (setup, mut ends, _parent) = channel(Framing::Frames, LIMIT);
     ends.input = None;

@@ -1,0 +1,191 @@
+//! [`Asking`]: what we have asked the parent.
+//!
+//! ```text
+//!  try_ask(): credit  ──► request, credit for items ──► parent
+//!  poll_step() ◄── items, end ◄── item, reply, failure ◄──┘
+//!  give_up() ──► cancel
+//! ```
+
+use std::{
+    collections::{HashMap, VecDeque},
+    task::{Poll, Waker},
+};
+
+use procession_wire::{CreditExceeded, Message, SendCredit, credit::cost, request::Asked};
+
+use super::{Wakers, control::Control};
+
+/// What the parent may have on the way to us in items, for each request.
+const ITEM_WINDOW: u32 = 256 * 1024;
+
+/// Our requests.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    asked: Asked<()>,
+    answers: HashMap<u64, Answer>,
+    credit: SendCredit,
+    /// Wait for credit.
+    askers: Wakers,
+    lost: bool,
+}
+
+/// What has come of a request and was not taken.
+#[derive(Debug)]
+struct Answer {
+    items: VecDeque<Message>,
+    keeps_items: bool,
+    end: Option<Result<Message, Lost>>,
+    waker: Option<Waker>,
+}
+
+/// Why there is no reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// The parent says so.
+    Failed(String),
+    /// The input has ended.
+    Gone,
+}
+
+/// What an asker is given next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Item(Message),
+    End(Result<Message, Lost>),
+}
+
+impl Asking {
+    pub(super) fn new() -> Self {
+        Self {
+            asked: Asked::new(ITEM_WINDOW),
+            answers: HashMap::new(),
+            credit: SendCredit::new(),
+            askers: Wakers::default(),
+            lost: false,
+        }
+    }
+
+    /// Ready when [`try_ask`](Self::try_ask) has an outcome.
+    pub(crate) fn poll_credit(&mut self, waker: &Waker) -> Poll<()> {
+        if self.lost || self.credit.may_send() {
+            return Poll::Ready(());
+        }
+        self.askers.register(waker);
+        Poll::Pending
+    }
+
+    /// A new request, which has to be sent at once: its id, and the credit for items that has to follow
+    /// it. `None`: there is no credit for a request.
+    pub(crate) fn try_ask(
+        &mut self,
+        payload_len: usize,
+        keeps_items: bool,
+    ) -> Option<Result<(u64, u32), Lost>> {
+        if self.lost {
+            return Some(Err(Lost::Gone));
+        }
+        if !self.credit.may_send() {
+            return None;
+        }
+        self.credit.spend(payload_len);
+        let (id, grant) = self.asked.ask(());
+        let answer = Answer {
+            items: VecDeque::new(),
+            keeps_items,
+            end: None,
+            waker: None,
+        };
+        self.answers.insert(id, answer);
+        Some(Ok((id, grant)))
+    }
+
+    /// The next item of a request, or its end, which is given once.
+    pub(crate) fn poll_step(&mut self, id: u64, owed: &mut Control, waker: &Waker) -> Poll<Step> {
+        let Some(answer) = self.answers.get_mut(&id) else {
+            return Poll::Ready(Step::End(Err(Lost::Gone)));
+        };
+        if let Some(item) = answer.items.pop_front() {
+            self.consumed(id, cost(item.len()), owed);
+            return Poll::Ready(Step::Item(item));
+        }
+        if let Some(end) = answer.end.take() {
+            self.answers.remove(&id);
+            return Poll::Ready(Step::End(end));
+        }
+        answer.waker = Some(waker.clone());
+        Poll::Pending
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(super) fn give_up(&mut self, id: u64, owed: &mut Control) {
+        self.answers.remove(&id);
+        owed.forget_items(id);
+        if self.asked.cancel(id).is_some() {
+            owed.cancel(id);
+        }
+    }
+
+    pub(super) fn grant(&mut self, bytes: u32) -> Wakers {
+        self.credit.grant(bytes);
+        if self.credit.may_send() {
+            self.askers.take()
+        } else {
+            Wakers::default()
+        }
+    }
+
+    /// An item has come; gives whom to wake.
+    pub(super) fn item(
+        &mut self,
+        id: u64,
+        item: Message,
+        owed: &mut Control,
+    ) -> Result<Option<Waker>, CreditExceeded> {
+        let len = item.len();
+        if self.asked.item(id, len)?.is_none() {
+            return Ok(None);
+        }
+        match self.answers.get_mut(&id) {
+            Some(answer) if answer.keeps_items => {
+                answer.items.push_back(item);
+                Ok(answer.waker.take())
+            }
+            _ => {
+                self.consumed(id, cost(len), owed);
+                Ok(None)
+            }
+        }
+    }
+
+    /// A reply or a failure has come; gives whom to wake.
+    pub(super) fn end(
+        &mut self,
+        id: u64,
+        end: Result<Message, Lost>,
+        owed: &mut Control,
+    ) -> Option<Waker> {
+        self.asked.end(id)?;
+        owed.forget_items(id);
+        let answer = self.answers.get_mut(&id)?;
+        answer.end = Some(end);
+        answer.waker.take()
+    }
+
+    /// Nothing more will come; gives whom to wake.
+    pub(super) fn lose_all(&mut self) -> Wakers {
+        self.lost = true;
+        self.asked.lose_all();
+        let mut wakers = self.askers.take();
+        for answer in self.answers.values_mut() {
+            answer.end.get_or_insert(Err(Lost::Gone));
+            wakers.push(answer.waker.take());
+        }
+        wakers
+    }
+
+    fn consumed(&mut self, id: u64, cost: u64, owed: &mut Control) {
+        if let Some(bytes) = self.asked.consumed(id, cost) {
+            owed.grant_items(id, bytes);
+        }
+    }
+}
