@@ -78,7 +78,46 @@
 //!   is [`SendError::ParentGone`].
 //! - **Memory.** A received [`Message`] is a slice of the read buffer, 64 KiB or more. Keep a small one
 //!   for long by [`Message::detach`].
-//! - **Requests** from the parent are answered with a failure: this version does not serve them.
+//! - **A silent parent.** Where the parent has set a lease and nothing has come for so long, the input
+//!   counts as ended and [`Parent::on_stop`] is called; a program that is still there when as much time
+//!   again has passed exits with [`LEASE_EXIT_CODE`].
+//!
+//! # Requests
+//!
+//! Over frames, either side can ask the other, and gets exactly one reply or one failure:
+//!
+//! ```no_run
+//! use procession_child::connect;
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let parent = connect()?;
+//!     parent.ready("at work")?;
+//!     // Until the parent asks to stop or ends the input, four requests at a time.
+//!     parent.serve_on(4, |request| {
+//!         let name = request.message().as_str()?;
+//!         // A handler may ask in turn,
+//!         let path = parent.request(format!("where is {name}?"))?;
+//!         let mut lines = 0;
+//!         for line in std::fs::read_to_string(path.as_str()?)?.lines() {
+//!             // answer in parts, for which the parent makes room,
+//!             request.item(line)?;
+//!             lines += 1;
+//!         }
+//!         // and end with a reply, or with an error, which is the parent's failure.
+//!         Ok(format!("{lines} lines").into())
+//!     })?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! - **Serving.** [`Parent::serve`] uses one thread, [`Parent::serve_on`] many. Messages are received
+//!   apart from it, by another thread. Until someone serves, requests wait; what waits when the
+//!   connection ends is failed.
+//! - **Cancels.** A parent that no longer wants an answer says so: [`Request::is_cancelled`]. A handler
+//!   that does not look may go on; its outcome is sent and ignored.
+//! - **Stop.** What was accepted before the parent asked to stop is answered; later requests fail.
+//! - **Asking.** [`Parent::request`] waits [`DEFAULT_DEADLINE`] at most, [`Parent::request_with`] as long
+//!   as one likes, and [`Parent::request_items`] takes an answer in parts.
 //!
 //! # Typed messages
 //!
@@ -109,8 +148,9 @@
 //!
 //! # Speed
 //!
-//! A thread that waits in [`Parent::receive`] reads the pipe itself, and [`Parent::send`] writes it
-//! itself, so a round trip costs one `read` and one `write`, and no switch of threads. For many small
+//! A thread that waits in [`Parent::receive`], [`Parent::serve`] or [`Parent::request`] reads the pipe
+//! itself, and [`Parent::send`] writes it itself, so a round trip costs one `read` and one `write`, with
+//! a deadline or a lease one `poll` besides, and no switch of threads. For many small
 //! messages [`Parent::feed`] gathers 64 KiB before it writes.
 
 #![forbid(unsafe_code)]

@@ -40,6 +40,15 @@ fn main() {
         ("finish_before_exit", finish_before_exit),
         ("a_panic_says_so", a_panic_says_so),
         (
+            "a_program_that_ignores_a_silent_parent_ends",
+            a_program_that_ignores_a_silent_parent_ends,
+        ),
+        (
+            "a_suspended_program_looks_before_it_gives_up",
+            a_suspended_program_looks_before_it_gives_up,
+        ),
+        ("requests_over_stdio", requests_over_stdio),
+        (
             "descriptors_are_not_inherited",
             descriptors_are_not_inherited,
         ),
@@ -130,6 +139,16 @@ fn child(role: &str) {
         "panic" => {
             let _parent = connect().unwrap();
             panic!("on purpose");
+        }
+        "serve" => {
+            let parent = connect().unwrap();
+            parent.serve(|request| Ok(request.into_message())).unwrap();
+        }
+        "deaf" => {
+            let _parent = connect().unwrap();
+            loop {
+                std::thread::park();
+            }
         }
         "inherit" => {
             let before = listed("echo /proc/self/fd/*");
@@ -283,6 +302,53 @@ fn a_panic_says_so() {
     let output = run(&mut command("panic", "frames/1"), b"");
     assert_eq!(output.status.code(), Some(101), "{output:?}");
     assert_eq!(between_hello_and_bye(&output, 101), b"");
+}
+
+fn requests_over_stdio() {
+    let input = with_credit(b"\0\0\0\x0a\x01\0\0\0\0\0\0\0\x07hi");
+    let output = run(&mut command("serve", "frames/1"), &input);
+    assert!(output.status.success(), "{output:?}");
+    let reply = b"\0\0\0\x0a\x02\0\0\0\0\0\0\0\x07hi";
+    assert_eq!(conversation(&output), reply);
+}
+
+fn a_program_that_ignores_a_silent_parent_ends() {
+    let mut deaf = command("deaf", "frames/1");
+    let mut child = deaf.env("MESSAGE_LEASE", "100").spawn().unwrap();
+    // It stays open, and nothing comes.
+    let _input = child.stdin.take();
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(procession_child::LEASE_EXIT_CODE));
+}
+
+/// It is suspended for several leases, while pings arrive.
+fn a_suspended_program_looks_before_it_gives_up() {
+    let mut echo = command("echo", "frames/1");
+    let mut child = echo.env("MESSAGE_LEASE", "400").spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    let signal = |signal| rustix::process::kill_process(pid, signal).unwrap();
+    let mut ping = |count: u32| {
+        for _ in 0..count {
+            input
+                .write_all(b"\0\0\0\x08\x13\0\0\0\0\0\0\0\x01")
+                .unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    ping(2);
+    signal(rustix::process::Signal::STOP);
+    ping(20);
+    signal(rustix::process::Signal::CONT);
+    ping(4);
+    input.write_all(CREDIT).unwrap();
+    input.write_all(b"\0\0\0\x02\0hi").unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let echoed = b"\0\0\0\x02\0hi";
+    let written = conversation(&output);
+    assert!(written.ends_with(echoed), "{output:?}");
 }
 
 fn descriptors_are_not_inherited() {

@@ -5,9 +5,8 @@
 //! twin on tokio, `sdk_worker_async`. A parent starts it; by hand it only says so.
 
 use std::{
-    error::Error,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         mpsc::{SyncSender, sync_channel},
     },
     thread,
@@ -18,14 +17,16 @@ use procession_child::{HandlerError, Message, Parent, Request, connect};
 /// So many requests are worked on at once.
 const THREADS: usize = 16;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), HandlerError> {
     let parent = connect()?;
     parent.ready("at work")?;
-    let stop = Stop::default();
+    let stop = Arc::new(Stop::default());
+    let stopping = Arc::clone(&stop);
+    parent.on_stop(move || stopping.raise());
     thread::scope(|scope| {
         let echo = scope.spawn(|| {
             let echoed = echo_messages(&parent);
-            // No more messages: the parent has asked us to stop, or has nothing more to say.
+            // No more messages: the parent has nothing more to say.
             stop.raise();
             echoed
         });

@@ -4,8 +4,6 @@
 //! `collect` and `forget`. A request is one of these words, and after a space its argument. There is a
 //! twin without a runtime, `sdk_worker`. A parent starts it; by hand it only says so.
 
-use std::error::Error;
-
 use futures::TryStreamExt;
 use procession_child::{
     HandlerError, Message,
@@ -17,7 +15,7 @@ use tokio::sync::watch;
 const LIMIT: usize = 64;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), HandlerError> {
     let parent = connect().await?;
     parent.ready("at work").await?;
     let (stop, stopped) = watch::channel(false);
@@ -27,7 +25,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     });
     let echo = async {
         let echoed = echo_messages(&parent).await;
-        // No more messages: the parent has asked us to stop, or has nothing more to say.
+        // No more messages: the parent has nothing more to say.
         stop.send_replace(true);
         echoed
     };
@@ -68,6 +66,7 @@ async fn answer(
         "hold" => {
             tokio::select! {
                 biased;
+                () = parent.stopped() => Ok("stopped".into()),
                 stop = stopped.wait_for(|stopped| *stopped) => {
                     stop?;
                     Ok("stopped".into())

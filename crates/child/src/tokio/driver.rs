@@ -12,14 +12,14 @@ use tokio::{
     net::unix::pipe::Receiver,
 };
 
-use super::{endpoint::Endpoint, lease::Alarm};
+use super::{
+    endpoint::{Endpoint, PAGE},
+    lease::Alarm,
+};
 use crate::{
     core::{InputBuffer, Wakers},
     lease, lock,
 };
-
-/// Control frames are taken in pieces of up to this many bytes.
-const PAGE: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct Driver {

@@ -28,6 +28,9 @@ use crate::{
     signal::Signal,
 };
 
+/// Control frames are taken in pieces of up to this many bytes.
+pub(super) const PAGE: usize = 4096;
+
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) setup: Setup,
@@ -253,6 +256,22 @@ impl Endpoint {
             events.deliver();
         }
         if owes {
+            self.write_control();
+        }
+    }
+
+    /// Writes control frames that are due, as far as there is room, and leaves the rest to the driver.
+    fn write_control(&self) {
+        let Some(outbox) = &self.outbox else {
+            return;
+        };
+        let mut outbox = lock(outbox);
+        if outbox.has_room() && outbox.check().is_ok() {
+            outbox.place_frames(|out| lock(&self.inbox).session.take_control(PAGE, out));
+            outbox.want_all();
+        }
+        self.write(outbox);
+        if lock(&self.inbox).session.has_control() {
             self.wake_driver();
         }
     }
