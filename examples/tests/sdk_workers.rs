@@ -1,5 +1,7 @@
 //! The two children that serve and ask, `sdk_worker` and `sdk_worker_async`, driven frame by frame.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use std::{
     collections::BTreeMap,
     io::{Read, Write},
@@ -61,16 +63,22 @@ impl Worker {
     }
 
     fn send(&mut self, frame: &Frame) {
+        self.write(std::slice::from_ref(frame));
+    }
+
+    fn write(&mut self, frames: &[Frame]) {
         let mut bytes = BytesMut::new();
-        frame.encode(LIMIT, &mut bytes).unwrap();
+        for frame in frames {
+            frame.encode(LIMIT, &mut bytes).unwrap();
+        }
         self.input.as_mut().unwrap().write_all(&bytes).unwrap();
     }
 
     fn request(&mut self, id: u64, text: &'static str) {
         let payload = text.into();
-        self.send(&Frame::Request { id, payload });
         let bytes = 1 << 20;
-        self.send(&Frame::Credit { lane: id, bytes });
+        let credit = Frame::Credit { lane: id, bytes };
+        self.write(&[Frame::Request { id, payload }, credit]);
     }
 
     fn next(&mut self) -> Option<Frame> {
@@ -215,11 +223,9 @@ fn a_stop_finishes_what_was_accepted_and_refuses_the_rest() {
         let mut worker = Worker::start(program);
         worker.request(1, "hold");
         worker.request(2, "hold");
-        worker.send(&Frame::Stop);
-        worker.send(&Frame::Request {
-            id: 3,
-            payload: "echo late".into(),
-        });
+        let payload = "echo late".into();
+        // Both at once: it may end as soon as it has seen the stop.
+        worker.write(&[Frame::Stop, Frame::Request { id: 3, payload }]);
         let ends = worker.ends(3);
         assert_eq!(ends[&1], "stopped");
         assert_eq!(ends[&2], "stopped");

@@ -79,8 +79,10 @@ impl TestParent {
 
     /// Asks, and gives all the credit for items that there is.
     pub(crate) fn request(&mut self, id: u64, payload: &'static str) {
-        self.request_without_credit(id, payload);
-        self.grant_on(id, u32::MAX);
+        let payload = payload.into();
+        let (lane, bytes) = (id, u32::MAX);
+        let credit = Frame::Credit { lane, bytes };
+        self.write(&encoded(&[Frame::Request { id, payload }, credit]));
     }
 
     pub(crate) fn request_without_credit(&mut self, id: u64, payload: &'static str) {

@@ -30,7 +30,7 @@ fn main() -> Result<(), HandlerError> {
             stop.raise();
             echoed
         });
-        parent.serve_on(THREADS, |request| answer(&parent, &stop, request))?;
+        parent.serve_on(THREADS, |request| answer(&parent, &stop, &request))?;
         echo.join().map_err(|_| "echoing messages panicked")?
     })?;
     parent.finish(0)?;
@@ -44,7 +44,7 @@ fn echo_messages(parent: &Parent) -> Result<(), HandlerError> {
     Ok(())
 }
 
-fn answer(parent: &Parent, stop: &Stop, request: Request) -> Result<Message, HandlerError> {
+fn answer(parent: &Parent, stop: &Stop, request: &Request) -> Result<Message, HandlerError> {
     let (verb, argument) = split(request.message());
     match &verb[..] {
         "echo" => Ok(argument),

@@ -98,7 +98,7 @@ async fn answer(
 async fn cancelled(request: &Request) {
     request.cancelled().await;
     if !request.is_cancelled() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

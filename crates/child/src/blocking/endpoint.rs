@@ -226,7 +226,7 @@ impl Endpoint {
             }
             inbox = match inbox.reader.take() {
                 Some(end) => self.read(inbox, end, patience),
-                None => self.sit(inbox, &seat, patience),
+                None => sit(inbox, &seat, patience),
             };
         }
     }
@@ -248,18 +248,6 @@ impl Endpoint {
         }
         inbox.give_back(end);
         self.told(inbox)
-    }
-
-    fn sit<'a>(
-        &'a self,
-        mut inbox: MutexGuard<'a, Inbox>,
-        seat: &Arc<Seat>,
-        patience: Patience,
-    ) -> MutexGuard<'a, Inbox> {
-        inbox.seats.push(Arc::clone(seat));
-        inbox = seat.sleep(inbox, patience);
-        inbox.seats.retain(|other| !Arc::ptr_eq(other, seat));
-        inbox
     }
 
     fn sleep<'a>(&'a self, mut inbox: MutexGuard<'a, Inbox>, lane: Lane) -> MutexGuard<'a, Inbox> {
@@ -387,6 +375,17 @@ impl Patience {
     fn is_over(self) -> bool {
         self.left() == Some(Duration::ZERO)
     }
+}
+
+fn sit<'a>(
+    mut inbox: MutexGuard<'a, Inbox>,
+    seat: &Arc<Seat>,
+    patience: Patience,
+) -> MutexGuard<'a, Inbox> {
+    inbox.seats.push(Arc::clone(seat));
+    inbox = seat.sleep(inbox, patience);
+    inbox.seats.retain(|other| !Arc::ptr_eq(other, seat));
+    inbox
 }
 
 fn greet(end: End, framing: Framing, session: &mut Session) -> Result<Output, ConnectError> {

@@ -109,20 +109,17 @@ impl ReadEnd {
             let timeout = piece.into_iter().chain(left).min();
             let input = PollFd::new(&self.fd, PollFlags::IN);
             let start = Instant::now();
-            let is_readable = match interrupt {
-                Some(interrupt) => {
-                    let mut fds = [input, PollFd::new(interrupt, PollFlags::IN)];
-                    poll_for(&mut fds, timeout)?;
-                    if !fds[1].revents().is_empty() {
-                        return Ok(Some(Outcome::Quiet));
-                    }
-                    !fds[0].revents().is_empty()
+            let is_readable = if let Some(interrupt) = interrupt {
+                let mut fds = [input, PollFd::new(interrupt, PollFlags::IN)];
+                poll_for(&mut fds, timeout)?;
+                if !fds[1].revents().is_empty() {
+                    return Ok(Some(Outcome::Quiet));
                 }
-                None => {
-                    let mut fds = [input];
-                    poll_for(&mut fds, timeout)?;
-                    !fds[0].revents().is_empty()
-                }
+                !fds[0].revents().is_empty()
+            } else {
+                let mut fds = [input];
+                poll_for(&mut fds, timeout)?;
+                !fds[0].revents().is_empty()
             };
             if is_readable {
                 return Ok(None);

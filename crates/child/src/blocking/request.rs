@@ -116,7 +116,7 @@ impl Request {
                 Some(Sendable::Cancelled) => return Err(ItemError::Cancelled),
                 Some(Sendable::Answered) => return Err(ItemError::Answered),
                 Some(Sendable::Gone) => return Err(ItemError::ParentGone),
-                None => self.wait(|requests, key, waker| requests.poll_item(key, waker)),
+                None => self.wait(Requests::poll_item),
             }
         }
     }
@@ -130,7 +130,7 @@ impl Request {
     /// Waits until the parent no longer wants the answer. Returns at the end of input too, when
     /// nothing can be cancelled any more: so nobody waits for ever.
     pub fn wait_cancelled(&self) {
-        self.wait(|requests, key, waker| requests.poll_cancelled(key, waker));
+        self.wait(Requests::poll_cancelled);
     }
 
     /// Calls `callback` when the parent no longer wants the answer, or now if that is so already. Not

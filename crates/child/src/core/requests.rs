@@ -114,7 +114,8 @@ impl Requests {
         Poll::Ready(next)
     }
 
-    /// One who waited for a request has gone, and may have been woken for it.
+    /// One who waited for a request has gone, and may have been woken for it. Threads do not go.
+    #[cfg(feature = "tokio")]
     pub(crate) fn server_left(&mut self) {
         self.events.wakers.append(self.servers.take());
     }

@@ -51,12 +51,18 @@ pub(crate) struct Session {
     held: u64,
     control: Control,
     state: State,
-    /// A stop came that [`take_stop`](Self::take_stop) has not been told of.
-    stop_untold: bool,
-    /// The parent was taken for gone, and [`take_expired`](Self::take_expired) has not been told.
-    expired_untold: bool,
+    untold: Untold,
     /// The buffer may hold more messages, which were not decoded because enough is held.
     backlog: bool,
+}
+
+/// What has happened and was not passed on.
+#[derive(Debug, Default)]
+struct Untold {
+    /// A stop, for [`take_stop`](Session::take_stop).
+    stop: bool,
+    /// The parent was taken for gone, for [`take_expired`](Session::take_expired).
+    expired: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +104,7 @@ impl Session {
             held: 0,
             control: Control::default(),
             state: if has_input { State::Open } else { State::Ended },
-            stop_untold: false,
-            expired_untold: false,
+            untold: Untold::default(),
             backlog: false,
         }
     }
@@ -261,8 +266,8 @@ impl Session {
     /// Nothing has come for so long that the parent is taken for gone.
     pub(crate) fn expire(&mut self) {
         if !self.has_ended() {
-            self.expired_untold = true;
-            self.stop_untold |= self.state == State::Open;
+            self.untold.expired = true;
+            self.untold.stop |= self.state == State::Open;
             self.backlog = false;
             self.end_state();
         }
@@ -270,7 +275,7 @@ impl Session {
 
     /// True once, after [`expire`](Self::expire).
     pub(crate) fn take_expired(&mut self) -> bool {
-        std::mem::take(&mut self.expired_untold)
+        std::mem::take(&mut self.untold.expired)
     }
 
     pub(crate) fn has_control(&self) -> bool {
@@ -299,7 +304,7 @@ impl Session {
 
     /// True once, after the stop frame came.
     pub(crate) fn take_stop(&mut self) -> bool {
-        std::mem::take(&mut self.stop_untold)
+        std::mem::take(&mut self.untold.stop)
     }
 
     fn frame(&mut self, frame: ParsedFrame, input: &mut InputBuffer) {
@@ -332,7 +337,7 @@ impl Session {
             FrameHead::Credit { lane, bytes } => self.granted(lane, bytes),
             FrameHead::Ping(number) if self.answers => self.control.pong(number),
             FrameHead::Stop => {
-                self.stop_untold |= self.state == State::Open;
+                self.untold.stop |= self.state == State::Open;
                 self.state = State::Stopping;
                 if let Some(requests) = &mut self.requests {
                     requests.stop();
@@ -392,10 +397,10 @@ impl Session {
         if self.has_ended() {
             return;
         }
-        if let Some(credit) = &mut self.credit {
-            if let Some(bytes) = credit.messages.grant_due() {
-                self.control.grant_messages(bytes);
-            }
+        if let Some(credit) = &mut self.credit
+            && let Some(bytes) = credit.messages.grant_due()
+        {
+            self.control.grant_messages(bytes);
         }
         if let Some(requests) = &mut self.requests {
             requests.note_due_credit();

@@ -12,7 +12,7 @@ use tokio::{sync::Notify, test};
 use super::{connected, frames, lines, poll_once};
 use crate::{
     HandlerError, ItemError, Message, RequestError, RequestOptions, ServeError, lock,
-    test_parent::{LIMIT, channel, until},
+    test_parent::{LIMIT, channel, encoded, until},
     tokio::{Parent, Request},
 };
 
@@ -28,7 +28,6 @@ fn failure(id: u64, text: &str) -> Frame {
     Frame::Failure { id, text }
 }
 
-#[expect(clippy::unused_async, reason = "it is a handler")]
 async fn echo(request: Request) -> Result<Message, HandlerError> {
     Ok(request.into_message())
 }
@@ -168,8 +167,9 @@ async fn serving_ends_on_stop_after_what_is_in_hand() {
     });
     parent.request(1, "first");
     parent.request(2, "second");
-    parent.send(&Frame::Stop);
-    parent.request(3, "third");
+    // Both at once: it may end as soon as it has seen the stop.
+    let payload = "third".into();
+    parent.write(&encoded(&[Frame::Stop, Frame::Request { id: 3, payload }]));
     let mut answers: Vec<_> = (0..3).map(|_| parent.answer().unwrap()).collect();
     answers.sort_by_key(|frame| match frame {
         Frame::Reply { id, .. } | Frame::Failure { id, .. } => *id,
