@@ -25,6 +25,7 @@ pub mod payload;
 pub mod procfs;
 pub mod programs;
 pub mod scene;
+pub mod workers;
 
 mod bound;
 mod channels;

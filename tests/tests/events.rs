@@ -37,6 +37,7 @@ fn name(event: &Event) -> &'static str {
     match event {
         Event::Spawned { .. } => "spawned",
         Event::Running { .. } => "running",
+        Event::Ready { .. } => "ready",
         Event::Stopping { .. } => "stopping",
         Event::Exited { .. } => "exited",
         Event::Finished { .. } => "finished",
@@ -86,11 +87,14 @@ fn the_events_of_a_process_are_in_order() {
             let own = both.iter().filter(|event| event.process() == Some(id));
             own.map(name).collect::<Vec<_>>()
         };
-        let before = ["spawned", "running"];
+        let before = ["spawned", "running", "ready"];
         assert_eq!(names(stopped.id()), [&before[..], &rest[..]].concat());
         let by_itself = names(by_itself.id());
         assert!(
-            by_itself == ["spawned", "running", "exited", "finished", "removed"]
+            by_itself
+                == [
+                    "spawned", "running", "ready", "exited", "finished", "removed"
+                ]
                 || by_itself == [&before[..], &rest[..]].concat(),
             "{by_itself:?}"
         );
@@ -208,7 +212,9 @@ fn none_that_have_exited_need_be_kept() {
         let events = of(&mut all, child.id()).await;
         assert_eq!(
             events,
-            ["spawned", "running", "exited", "finished", "removed"]
+            [
+                "spawned", "running", "ready", "exited", "finished", "removed"
+            ]
         );
         assert_eq!(child.wait().await.unwrap().code(), Some(4));
         assert!(manager.list().await.unwrap().is_empty());

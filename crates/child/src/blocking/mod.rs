@@ -11,6 +11,7 @@ mod endpoint;
 mod messages;
 mod output;
 mod parent;
+mod parent_requests;
 mod read_end;
 mod request;
 mod seat;

@@ -34,6 +34,7 @@ mod lease;
 mod open;
 mod outbox;
 mod parent;
+mod parent_requests;
 mod request;
 mod serving;
 mod stream;

@@ -14,7 +14,7 @@ use crate::messaging::asking::Asking;
 use crate::messaging::conversation::{AskFailure, Conversation};
 use crate::messaging::outbox::{Closed, SendFailure};
 
-/// How long what a child wrote last may take into its log, once it has exited.
+/// How long what a child wrote last may take into its log.
 const LAST_LINES: Duration = Duration::from_millis(40);
 const LINES: usize = 10;
 const LINE: usize = 1000;
@@ -77,14 +77,14 @@ impl Process {
 
     /// What it wrote last to its stderr, where that is logged. Of one that has exited it is looked up once.
     pub(crate) async fn last_lines(&self) -> LastLines {
-        if self.report().is_none() {
-            return self.read_last_lines().await;
-        }
-        let lines = self.last_lines.get_or_init(async || {
+        let look = async || {
             let _ = timeout(LAST_LINES, self.drained()).await;
             self.read_last_lines().await
-        });
-        lines.await.clone()
+        };
+        if self.report().is_none() {
+            return look().await;
+        }
+        self.last_lines.get_or_init(look).await.clone()
     }
 
     async fn read_last_lines(&self) -> LastLines {
@@ -112,14 +112,18 @@ impl Process {
             _ = status.wait_for(known) => {}
             () = self.control.closed() => {}
         }
-        let (start, text, report) = {
+        let (start, text) = {
             let status = self.status.borrow();
             let text = status.text.as_deref().unwrap_or_default().to_owned();
-            (status.start.clone(), text, status.report.clone())
+            (status.start.clone(), text)
         };
         if start == StartState::Ready {
             return Ok(text);
         }
+        // It is being stopped, and may say why it did not start.
+        let exit = status.wait_for(|status| status.report.is_some());
+        let _ = timeout(EXIT_AFTER_BROKEN_PIPE, exit).await;
+        let report = self.report();
         let stderr = self.last_lines().await;
         match (start, report) {
             (StartState::Failed(reason), _) => Err(WaitReadyError::StartFailed {
