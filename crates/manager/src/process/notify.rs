@@ -151,6 +151,10 @@ async fn receive(socket: &UnixDatagram, buffer: &mut [u8], from: Option<u32>) ->
 }
 
 /// One notification.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that hold or not, each for itself"
+)]
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Said {
     ready: bool,

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use procession_wire::env::{PROCESSION_TREE, RESERVED};
 
-use procession_wire::{ChildEnvironment, TreeTag};
+use procession_wire::TreeTag;
 use rustix::process::{Pid, PidfdFlags, kill_process_group, pidfd_open};
 
 use super::program;
@@ -44,6 +44,7 @@ use crate::os;
 use crate::run_dir::{ManagerDir, RunDir};
 use crate::signal::Signal;
 
+use channels::Channels;
 pub(crate) use channels::{LogEnd, LogEndRoute, OurEnds};
 pub(crate) use child::Child;
 use child::PidFd;
@@ -139,16 +140,7 @@ impl Launch {
         if let Some(dir) = cmd.working_directory() {
             command.current_dir(dir);
         }
-        self.set_environment(&mut command, cmd, &channels.environment);
-        if let Some(socket) = &channels.notify {
-            command.env(NOTIFY_SOCKET, socket.name());
-        }
-        if let Some(Readiness::Notify {
-            watchdog: Some(time),
-        }) = cmd.readiness()
-        {
-            command.env(WATCHDOG_USEC, time.as_micros().to_string());
-        }
+        self.set_environment(&mut command, cmd, &channels);
         let [stdin, stdout, stderr] = channels.child;
         command.stdin(stdin).stdout(stdout).stderr(stderr);
 
@@ -247,7 +239,7 @@ impl Launch {
         Ok(given)
     }
 
-    fn set_environment(&self, command: &mut Command, cmd: &Cmd, ours: &ChildEnvironment) {
+    fn set_environment(&self, command: &mut Command, cmd: &Cmd, ours: &Channels) {
         let environment = cmd.environment();
         if environment.is_cleared() {
             command.env_clear();
@@ -261,7 +253,16 @@ impl Launch {
                 None => command.env_remove(name),
             };
         }
-        command.envs(ours.write());
+        command.envs(ours.environment.write());
+        if let Some(socket) = &ours.notify {
+            command.env(NOTIFY_SOCKET, socket.name());
+        }
+        if let Some(Readiness::Notify {
+            watchdog: Some(time),
+        }) = cmd.readiness()
+        {
+            command.env(WATCHDOG_USEC, time.as_micros().to_string());
+        }
         let inherited: Option<OsString> = std::env::var_os(PROCESSION_TREE);
         let tag = TreeTag::append(inherited.as_deref(), self.dir.id(), self.id, 0);
         command.env(PROCESSION_TREE, tag);

@@ -290,7 +290,7 @@ async fn items_wait_for_the_childs_credit_and_for_nothing_else() {
     let credit = |bytes| Frame::Credit { lane: 4, bytes };
     child.write(&[request(4, "items"), credit(164), request(5, "echo")]);
     // One is allowed for and leaves nothing.
-    let mut seen = vec![child.read().await, child.read().await];
+    let mut seen = [child.read().await, child.read().await];
     seen.sort_by_key(|frame| matches!(frame, Frame::Reply { .. }));
     assert!(matches!(&seen[0], Frame::Item { id: 4, payload } if payload[..] == [0; 100]));
     assert_eq!(seen[1], reply(5, "echo"));
@@ -317,7 +317,7 @@ async fn without_a_handler_and_without_credit_requests_fail() {
         payload: vec![b'x'; 1 << 20].into(),
     };
     child.write(&[large, request(2, "echo")]);
-    let mut ends = vec![child.read().await, child.read().await];
+    let mut ends = [child.read().await, child.read().await];
     ends.sort_by_key(|frame| !matches!(frame, Frame::Failure { id: 1, .. }));
     assert!(matches!(&ends[1], Frame::Failure { id: 2, text } if text.contains("credit")));
     let Frame::Credit { lane, bytes } = child.read().await else {

@@ -175,7 +175,7 @@ impl Start {
     pub(super) fn take(&mut self, news: News, process: &Process, context: &Context) -> Vec<Input> {
         match news {
             News::Seen => self.seen(process, context),
-            News::Told(told) => self.heard(told, process, context).into_iter().collect(),
+            News::Told(told) => Self::heard(told, process, context).into_iter().collect(),
         }
     }
 
@@ -235,7 +235,7 @@ impl Start {
         liveness.stops().then_some(Input::Unresponsive)
     }
 
-    fn heard(&mut self, told: Told, process: &Process, context: &Context) -> Option<Input> {
+    fn heard(told: Told, process: &Process, context: &Context) -> Option<Input> {
         match told {
             Told::Ready(text) => {
                 become_ready(process, context, text.as_deref());
