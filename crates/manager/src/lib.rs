@@ -35,6 +35,8 @@
 //! |---|---|
 //! | `json`, `message-pack` | typed messages: `MessageFormat`, `Message::from_serializable`, `into_deserialized_stream` |
 //! | `serde` | what to run as data: `Cmd`, `Script` and their parts can be read from a file |
+//! | `regex` | regular expressions over log lines: `LogsQuery::matching`, `Readiness::LogMatch` |
+//! | `test-util` | `test_util::ScriptedChild`: a child in memory, for tests of your program with paused time |
 //!
 //! # Platform
 //!
@@ -42,6 +44,7 @@
 
 #![deny(unsafe_code)]
 
+mod clock;
 mod containment;
 mod error;
 mod events;
@@ -64,6 +67,9 @@ mod shutdown;
 mod signal;
 mod statistics;
 mod stream_ext;
+#[cfg(any(test, feature = "test-util"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
+pub mod test_util;
 
 // Not all of `manager`: a module named `serde` would hide the crate from whoever imports all of us.
 #[doc(no_inline)]

@@ -18,7 +18,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -35,6 +35,7 @@ pub use self::builder::{
 };
 use self::context::Context;
 use self::start_up::start_up;
+use crate::clock;
 pub use crate::containment::Swept;
 pub use crate::error::{
     FollowLogsError, GetLogsError, GetProcessInfoError, KeepLogsError, KillProcessError, LastLines,
@@ -230,7 +231,7 @@ impl ProcessManager {
         let grace = grace.unwrap_or(self.context.grace);
         // A grace that is longer than time itself is as good as one of a year.
         let year = Duration::from_hours(365 * 24);
-        let until = Instant::now() + grace.min(year);
+        let until = clock::now() + grace.min(year);
         self.context.shutdown.send_if_modified(|known| {
             let sooner = known.is_none_or(|known| until < known);
             if sooner {

@@ -8,6 +8,8 @@ pub(crate) mod asking;
 pub(crate) mod buffer;
 pub(crate) mod conversation;
 pub(crate) mod hub;
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) mod memory;
 pub(crate) mod outbox;
 pub(crate) mod pings;
 pub(crate) mod pipe;

@@ -15,6 +15,8 @@ use rustix::fs::{Mode, OFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+#[cfg(any(test, feature = "test-util"))]
+use super::memory::{MemoryReader, MemoryWriter};
 use crate::os;
 
 /// Where a child's output comes from.
@@ -63,9 +65,97 @@ fn widen(fd: &OwnedFd) {
     }
 }
 
+/// Where a child's output comes from, whatever it is.
+#[derive(Debug)]
+pub(crate) enum ReadPipe {
+    System(SystemReadPipe),
+    #[cfg(any(test, feature = "test-util"))]
+    Memory(MemoryReader),
+}
+
+/// Where a child's input goes, whatever it is.
+#[derive(Debug)]
+pub(crate) enum WritePipe {
+    System(SystemWritePipe),
+    #[cfg(any(test, feature = "test-util"))]
+    Memory(MemoryWriter),
+}
+
+impl ReadPipe {
+    /// `fd` must be non-blocking.
+    pub(crate) fn new(fd: OwnedFd, fifo: bool) -> io::Result<Self> {
+        SystemReadPipe::new(fd, fifo).map(Self::System)
+    }
+}
+
+impl WritePipe {
+    /// `fd` must be non-blocking.
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        SystemWritePipe::new(fd).map(Self::System)
+    }
+}
+
+impl ReadEnd for ReadPipe {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+        room: usize,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::System(pipe) => pipe.poll_read(cx, buffer, room),
+            #[cfg(any(test, feature = "test-util"))]
+            Self::Memory(pipe) => pipe.poll_read(cx, buffer, room),
+        }
+    }
+
+    fn child_exited(&mut self) -> io::Result<()> {
+        match self {
+            Self::System(pipe) => pipe.child_exited(),
+            #[cfg(any(test, feature = "test-util"))]
+            Self::Memory(pipe) => pipe.child_exited(),
+        }
+    }
+
+    fn capacity(&self) -> usize {
+        match self {
+            Self::System(pipe) => pipe.capacity(),
+            #[cfg(any(test, feature = "test-util"))]
+            Self::Memory(pipe) => pipe.capacity(),
+        }
+    }
+
+    fn lend(&self) -> Option<OwnedFd> {
+        match self {
+            Self::System(pipe) => pipe.lend(),
+            #[cfg(any(test, feature = "test-util"))]
+            Self::Memory(pipe) => pipe.lend(),
+        }
+    }
+}
+
+impl WriteEnd for WritePipe {
+    #[inline]
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::System(pipe) => pipe.try_write(slices),
+            #[cfg(any(test, feature = "test-util"))]
+            Self::Memory(pipe) => pipe.try_write(slices),
+        }
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::System(pipe) => pipe.poll_write(cx, slices),
+            #[cfg(any(test, feature = "test-util"))]
+            Self::Memory(pipe) => pipe.poll_write(cx, slices),
+        }
+    }
+}
+
 /// The reading end of a pipe or FIFO.
 #[derive(Debug)]
-pub(crate) struct ReadPipe {
+pub(crate) struct SystemReadPipe {
     fd: AsyncFd<OwnedFd>,
     widened: bool,
     /// A FIFO is held open for reading and writing, so that the child's open never waits and the
@@ -73,9 +163,8 @@ pub(crate) struct ReadPipe {
     fifo: bool,
 }
 
-impl ReadPipe {
-    /// `fd` must be non-blocking.
-    pub(crate) fn new(fd: OwnedFd, fifo: bool) -> io::Result<Self> {
+impl SystemReadPipe {
+    fn new(fd: OwnedFd, fifo: bool) -> io::Result<Self> {
         let fd = os::watch(fd, Interest::READABLE).map_err(|(_, error)| error)?;
         Ok(Self {
             fd,
@@ -85,7 +174,7 @@ impl ReadPipe {
     }
 }
 
-impl ReadEnd for ReadPipe {
+impl ReadEnd for SystemReadPipe {
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -140,14 +229,13 @@ impl ReadEnd for ReadPipe {
 
 /// The writing end of a pipe or FIFO.
 #[derive(Debug)]
-pub(crate) struct WritePipe {
+pub(crate) struct SystemWritePipe {
     fd: AsyncFd<OwnedFd>,
     widened: AtomicBool,
 }
 
-impl WritePipe {
-    /// `fd` must be non-blocking.
-    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+impl SystemWritePipe {
+    fn new(fd: OwnedFd) -> io::Result<Self> {
         let fd = os::watch(fd, Interest::WRITABLE).map_err(|(_, error)| error)?;
         Ok(Self {
             fd,
@@ -156,7 +244,7 @@ impl WritePipe {
     }
 }
 
-impl WriteEnd for WritePipe {
+impl WriteEnd for SystemWritePipe {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if slices.iter().map(|slice| slice.len()).sum::<usize>() > LONG
             && !self.widened.swap(true, Ordering::Relaxed)

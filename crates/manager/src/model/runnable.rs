@@ -58,6 +58,13 @@ pub trait Runnable: Send + 'static {
         let _ = process_dir;
         Ok(())
     }
+
+    /// What is to be run in its place, where it is no program at all.
+    #[doc(hidden)]
+    #[cfg(any(test, feature = "test-util"))]
+    fn scripted(&self) -> Option<crate::test_util::Launch> {
+        None
+    }
 }
 
 impl Runnable for Cmd {
@@ -73,6 +80,11 @@ impl<R: Runnable + ?Sized> Runnable for Box<R> {
 
     fn clean_after_fail(&self, process_dir: &Path) -> Result<(), String> {
         (**self).clean_after_fail(process_dir)
+    }
+
+    #[cfg(any(test, feature = "test-util"))]
+    fn scripted(&self) -> Option<crate::test_util::Launch> {
+        (**self).scripted()
     }
 }
 

@@ -11,6 +11,7 @@
 //! on `posix_spawn(3)`; as another user by a thread that was made for it ([`identity`]), and with limits
 //! or in a cgroup by a shell that becomes the program ([`limits`]). Our descriptors are close-on-exec from the moment they exist.
 
+mod attached;
 mod channels;
 mod child;
 mod identity;
@@ -44,7 +45,10 @@ use crate::os;
 use crate::run_dir::{ManagerDir, RunDir};
 use crate::signal::Signal;
 
+pub(crate) use attached::Attached;
 use channels::Channels;
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) use channels::OurEnd;
 pub(crate) use channels::{LogEnd, LogEndRoute, OurEnds};
 pub(crate) use child::Child;
 use child::PidFd;
@@ -67,7 +71,7 @@ pub(crate) struct Launch {
 /// A child that runs, and our ends of its pipes.
 #[derive(Debug)]
 pub(crate) struct Launched {
-    pub(crate) child: Child,
+    pub(crate) child: Attached,
     pub(crate) program: String,
     pub(crate) messaging: Option<Messaging>,
     pub(crate) log_limit: Option<u64>,
@@ -97,7 +101,7 @@ impl Launch {
             .and_then(|cmd| self.start(&cmd, &run_dir));
         match result {
             Ok(mut launched) => {
-                launched.child.run_dir = Some(run_dir);
+                launched.child.give_run_dir(run_dir);
                 Ok(launched)
             }
             Err(error) => {
@@ -190,7 +194,7 @@ impl Launch {
             return Err(refused(&name, error));
         }
         Ok(Launched {
-            child: Child {
+            child: Attached::Process(Child {
                 pid,
                 pidfd: PidFd::Plain(pidfd),
                 reaped: false,
@@ -198,7 +202,7 @@ impl Launch {
                 leaves_group: cmd.leftovers_policy() == Leftovers::Leave,
                 run_dir: None,
                 dir: Arc::clone(&self.dir),
-            },
+            }),
             program: name,
             messaging: cmd.messaging_options().cloned(),
             log_limit: cmd.logging_options().and_then(Logging::size_limit),

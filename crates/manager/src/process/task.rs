@@ -7,6 +7,7 @@
 mod open;
 mod start;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,9 +15,10 @@ use procession_wire::{FrameHead, Framing};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::spawn::{Child, Launch};
+use super::spawn::{Attached, Launch, Launched};
 use super::spawn_error::refused;
 use super::{Control, Process};
+use crate::clock;
 use crate::containment::{Tag, Tree};
 use crate::error::{RemoveProcessError, SignalProcessError, SpawnProcessError};
 use crate::events::{Event, RemovalReason};
@@ -69,7 +71,7 @@ pub(crate) struct Task {
     context: Arc<Context>,
     requests: mpsc::Receiver<Control>,
     lifecycle: Lifecycle,
-    child: Option<Child>,
+    child: Option<Attached>,
     max_rss_before: u64,
     outputs: JoinSet<OutputState>,
     /// Hunts for its tree; one at a time.
@@ -129,7 +131,7 @@ impl Task {
                 self.live().await;
             }
             Err(error) => {
-                self.lifecycle.step(Input::StartFailed, Instant::now());
+                self.lifecycle.step(Input::StartFailed, clock::now());
                 self.forget(RemovalReason::StartFailed).await;
                 let _ = reply.send(Err(error));
             }
@@ -141,20 +143,7 @@ impl Task {
         runnable: Box<dyn Runnable>,
         options: SpawnOptions,
     ) -> Result<Instant, SpawnProcessError> {
-        self.context.ready.wait().await;
-        let launch = Launch {
-            id: self.process.id(),
-            runnable,
-            dir: Arc::clone(&self.context.dir),
-            files: Arc::clone(&self.context.files),
-            capture: options.capture.is_some(),
-        };
-        let launched = self
-            .context
-            .pool
-            .run(move || launch.run())
-            .await
-            .map_err(|error| refused("a thread for starting processes", error))??;
+        let launched = self.launch(runnable, options).await?;
         let (at, started_at, pid) = (launched.started, launched.started_at, launched.child.pid());
         let program = launched.program.clone();
         let mut plan = Plan {
@@ -175,6 +164,30 @@ impl Task {
         });
         tracing::debug!(process = %self.process.id(), pid, program, "started");
         Ok(at)
+    }
+
+    async fn launch(
+        &self,
+        runnable: Box<dyn Runnable>,
+        options: SpawnOptions,
+    ) -> Result<Launched, SpawnProcessError> {
+        #[cfg(any(test, feature = "test-util"))]
+        if let Some(scripted) = runnable.scripted() {
+            return scripted.launch();
+        }
+        self.context.ready.wait().await;
+        let launch = Launch {
+            id: self.process.id(),
+            runnable,
+            dir: Arc::clone(&self.context.dir),
+            files: Arc::clone(&self.context.files),
+            capture: options.capture.is_some(),
+        };
+        self.context
+            .pool
+            .run(move || launch.run())
+            .await
+            .map_err(|error| refused("a thread for starting processes", error))?
     }
 
     async fn live(&mut self) {
@@ -198,7 +211,7 @@ impl Task {
                 Some(hunted) = self.hunts.join_next() => Input::Hunted(hunted.unwrap_or(0)),
                 () = at(deadline) => Input::Tick,
             };
-            self.apply(input, Instant::now()).await;
+            self.apply(input, clock::now()).await;
         }
     }
 
@@ -207,7 +220,7 @@ impl Task {
             return;
         };
         for input in start.take(news, &self.process, &self.context) {
-            self.apply(input, Instant::now()).await;
+            self.apply(input, clock::now()).await;
         }
     }
 
@@ -215,7 +228,7 @@ impl Task {
         self.removal = Some(RemovalReason::ShutDown);
         let until = *self.shutdown.borrow_and_update();
         let grace = until.map_or(Duration::ZERO, |until| {
-            until.saturating_duration_since(Instant::now())
+            until.saturating_duration_since(clock::now())
         });
         Input::ShutDown { grace }
     }
@@ -251,6 +264,14 @@ impl Task {
                     let _ = reply.send(self.answer(Ok(false)).map(|()| 0));
                     return None;
                 }
+                if !self.is_process() {
+                    let sent = self
+                        .child
+                        .as_ref()
+                        .map_or(Ok(false), |it| it.signal(signal));
+                    let _ = reply.send(self.answer(sent).map(|()| 1));
+                    return None;
+                }
                 let tree = self.tree();
                 tokio::spawn(async move {
                     let sent = hunter.signal(tree, signal.into()).await;
@@ -274,13 +295,21 @@ impl Task {
     fn tree(&self) -> Tree {
         Tree {
             tag: Tag::Process(self.context.dir.id(), self.process.id()),
-            root: self.child.as_ref().and_then(Child::root),
+            root: self.child.as_ref().and_then(Attached::root),
         }
     }
 
+    fn is_process(&self) -> bool {
+        self.child.as_ref().is_some_and(Attached::is_process)
+    }
+
     fn hunt(&mut self, urgent: bool) {
+        if !self.is_process() {
+            self.hunts.spawn(async { 0 });
+            return;
+        }
         let (hunter, tree) = (self.context.hunter.clone(), self.tree());
-        let group = self.child.as_ref().and_then(Child::group).cloned();
+        let group = self.child.as_ref().and_then(Attached::group).cloned();
         self.hunts
             .spawn(async move { hunter.hunt(tree, group, urgent).await });
     }
@@ -291,7 +320,7 @@ impl Task {
     }
 
     fn reaped(&mut self, reaped: Option<Reaped>) -> Input {
-        let group = self.child.as_ref().and_then(Child::group);
+        let group = self.child.as_ref().and_then(Attached::group);
         let usage = reaped.map(|reaped| ResourceUsage {
             user_time: reaped.user_time,
             system_time: reaped.system_time,
@@ -317,6 +346,7 @@ impl Task {
                 }
                 // A process without an input to end is told by SIGTERM alone.
                 Effect::EndInput => drop(self.process.close_input()),
+                Effect::TermTree if !self.is_process() => self.signal_alone(Signal::TERM),
                 Effect::TermTree => {
                     self.ends_with_its_group();
                     let (hunter, tree) = (self.context.hunter.clone(), self.tree());
@@ -324,6 +354,9 @@ impl Task {
                 }
                 Effect::KillTree => {
                     self.ends_with_its_group();
+                    if !self.is_process() {
+                        self.signal_alone(Signal::KILL);
+                    }
                     self.hunt(true);
                 }
                 Effect::Hunt { urgent } => self.hunt(urgent),
@@ -399,15 +432,30 @@ impl Task {
         }
     }
 
+    /// To something that is no process, and has no tree.
+    fn signal_alone(&self, signal: Signal) {
+        if let Some(child) = &self.child {
+            let _ = child.signal(signal);
+        }
+    }
+
     async fn clean_up(&mut self) {
-        let Some(run_dir) = self.child.take().and_then(|mut child| child.take_run_dir()) else {
+        let Some(mut child) = self.child.take() else {
             return;
         };
+        let run_dir = child.take_run_dir();
+        drop(child);
         // From here on handles see that it is gone, before anybody is told that it was removed.
         self.requests.close();
-        let path = run_dir.path().to_owned();
         self.end_logs().await;
-        let removed = self.context.pool.run(move || run_dir.remove()).await;
+        let mut path = PathBuf::new();
+        let removed = match run_dir {
+            Some(run_dir) => {
+                run_dir.path().clone_into(&mut path);
+                self.context.pool.run(move || run_dir.remove()).await
+            }
+            None => Ok(Ok(())),
+        };
         // Where it was removed before its hunt was over, that goes on by itself.
         self.hunts.detach_all();
         let asked = RemovalReason::Requested;
@@ -482,7 +530,7 @@ async fn next_news(start: &mut Option<Start>) -> News {
 }
 
 /// Resolves once, with the exit.
-async fn exited(child: &mut Option<Child>) -> Option<Reaped> {
+async fn exited(child: &mut Option<Attached>) -> Option<Reaped> {
     match child {
         Some(child) => child.exited().await,
         None => std::future::pending().await,

@@ -19,6 +19,9 @@ use super::super::spawn_error::{because, no_file, no_pipe, refused};
 use crate::error::SpawnProcessError;
 use crate::file_events::{Change, FileEvents};
 use crate::logs::LogStream;
+#[cfg(any(test, feature = "test-util"))]
+use crate::messaging::memory::{MemoryReader, MemoryWriter};
+use crate::messaging::pipe::{ReadPipe, WritePipe};
 use crate::model::command::{LogRoute, Logging};
 use crate::model::{Cmd, Output, Readiness, Stdin, Transport};
 use crate::os;
@@ -53,9 +56,39 @@ pub(crate) struct OurEnds {
 
 /// Our end of one direction of messaging.
 #[derive(Debug)]
-pub(crate) struct OurEnd {
-    pub(crate) fd: OwnedFd,
-    pub(crate) fifo: bool,
+pub(crate) enum OurEnd {
+    Fd {
+        fd: OwnedFd,
+        fifo: bool,
+    },
+    #[cfg(any(test, feature = "test-util"))]
+    Read(MemoryReader),
+    #[cfg(any(test, feature = "test-util"))]
+    Write(MemoryWriter),
+}
+
+impl OurEnd {
+    /// To be called within the runtime.
+    pub(crate) fn into_writer(self) -> io::Result<WritePipe> {
+        match self {
+            Self::Fd { fd, .. } => WritePipe::new(fd),
+            #[cfg(any(test, feature = "test-util"))]
+            Self::Write(pipe) => Ok(WritePipe::Memory(pipe)),
+            #[cfg(any(test, feature = "test-util"))]
+            Self::Read(_) => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// To be called within the runtime.
+    pub(crate) fn into_reader(self) -> io::Result<ReadPipe> {
+        match self {
+            Self::Fd { fd, fifo } => ReadPipe::new(fd, fifo),
+            #[cfg(any(test, feature = "test-util"))]
+            Self::Read(pipe) => Ok(ReadPipe::Memory(pipe)),
+            #[cfg(any(test, feature = "test-util"))]
+            Self::Write(_) => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
 }
 
 pub(super) struct Channels {
@@ -172,9 +205,16 @@ pub(super) fn open(
     })
 }
 
-fn our_end(fd: OwnedFd) -> io::Result<OurEnd> {
+fn non_blocking(fd: OwnedFd) -> io::Result<OwnedFd> {
     rustix::io::ioctl_fionbio(&fd, true)?;
-    Ok(OurEnd { fd, fifo: false })
+    Ok(fd)
+}
+
+fn our_end(fd: OwnedFd) -> io::Result<OurEnd> {
+    Ok(OurEnd::Fd {
+        fd: non_blocking(fd)?,
+        fifo: false,
+    })
 }
 
 fn fifo(program: &str, path: PathBuf) -> Result<(OurEnd, PathBuf), SpawnProcessError> {
@@ -182,7 +222,7 @@ fn fifo(program: &str, path: PathBuf) -> Result<(OurEnd, PathBuf), SpawnProcessE
     create_fifo(&path).map_err(failed)?;
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let fd = rustix::fs::open(&path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
-    Ok((OurEnd { fd, fifo: true }, path))
+    Ok((OurEnd::Fd { fd, fifo: true }, path))
 }
 
 /// The child's end of a log, and ours.
@@ -216,8 +256,8 @@ fn captured(stream: LogStream, program: &str) -> Result<(OwnedFd, LogEnd), Spawn
 
 fn pipe(program: &str) -> Result<(OwnedFd, OwnedFd), SpawnProcessError> {
     let (reader, writer) = io::pipe().map_err(|error| refused(program, error))?;
-    let ours = our_end(reader.into()).map_err(|error| refused(program, error))?;
-    Ok((writer.into(), ours.fd))
+    let ours = non_blocking(reader.into()).map_err(|error| refused(program, error))?;
+    Ok((writer.into(), ours))
 }
 
 fn stdin(cmd: &Cmd, run_dir: &Path, program: &str) -> Result<Stdio, SpawnProcessError> {

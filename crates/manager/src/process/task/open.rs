@@ -19,7 +19,7 @@ use crate::messaging::conversation::Conversation;
 use crate::messaging::hub::Hub;
 use crate::messaging::outbox::{Outbox, OutboxLimits};
 use crate::messaging::pings::SharedPings;
-use crate::messaging::pipe::{ReadPipe, WritePipe};
+use crate::messaging::pipe::ReadPipe;
 use crate::messaging::reader::{Decoder, Reader, Receivers};
 use crate::messaging::signs::Signs;
 use crate::messaging::source::Source;
@@ -51,7 +51,7 @@ impl Task {
         let mut start = Start::new(&launched.startup, launched.messaging.as_ref(), &signs);
         if let Some(messaging) = &launched.messaging {
             if let Some(end) = launched.ends.input {
-                let pipe = WritePipe::new(end.fd)?;
+                let pipe = end.into_writer()?;
                 let has_output = launched.ends.output.is_some();
                 let limits = outbox_limits(messaging, has_output);
                 let runtime = Handle::current();
@@ -60,7 +60,7 @@ impl Task {
             }
             if let Some(end) = launched.ends.output {
                 let hub = Hub::new(hub_limits(messaging));
-                let pipe = ReadPipe::new(end.fd, end.fifo)?;
+                let pipe = end.into_reader()?;
                 let source = self.source(pipe);
                 if let Some(outbox) = frames_to(&channels, messaging) {
                     let (id, runtime) = (self.process.id(), Handle::current());

@@ -7,7 +7,7 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use procession_wire::Framing;
@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use super::super::notify::{NotifySocket, Told};
 use super::super::{Process, StartState};
+use crate::clock;
 use crate::events::Event;
 use crate::lifecycle::Input;
 use crate::logs::{FollowFrom, LogFollower, LogLine};
@@ -245,7 +246,7 @@ impl Start {
                 change_status(process, context, &text);
                 None
             }
-            Told::Extend(time) => Instant::now().checked_add(time).map(Input::StartBy),
+            Told::Extend(time) => clock::now().checked_add(time).map(Input::StartBy),
             Told::Late => {
                 let id = process.id();
                 context.events.tell(Event::Unresponsive { id });
