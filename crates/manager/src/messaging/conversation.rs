@@ -127,7 +127,15 @@ impl<W: WriteEnd> Conversation<W> {
 
     /// What answers the child from now on.
     pub(crate) fn serve(&self, handler: RequestHandler) {
-        self.lock().handler = Some(handler);
+        let mut state = self.lock();
+        let unused = if state.ended {
+            Some(handler)
+        } else {
+            state.handler.replace(handler)
+        };
+        // What is in it may call in here when it goes.
+        drop(state);
+        drop(unused);
     }
 
     // ---- what we ask ----
@@ -326,9 +334,12 @@ impl<W: WriteEnd> Conversation<W> {
 
     /// Nothing more comes from the child.
     pub(crate) fn end(&self) {
+        let handler;
         let (slots, works) = {
             let mut state = self.lock();
             state.ended = true;
+            // It may hold a handle, which keeps the manager.
+            handler = state.handler.take();
             let works: Vec<_> = state
                 .accepted
                 .cancel_all()
@@ -342,6 +353,7 @@ impl<W: WriteEnd> Conversation<W> {
         for work in works {
             work.cancelled.set();
         }
+        drop(handler);
     }
 
     // ---- what we answer ----

@@ -58,6 +58,8 @@ pub(crate) struct Reader<R, W: WriteEnd> {
     conversation: Option<Arc<Conversation<W>>>,
     signs: Signs,
     pings: SharedPings,
+    /// The first hello has come.
+    greeted: bool,
     /// A message has been told of.
     has_message: bool,
     /// After the child's last frame.
@@ -86,6 +88,7 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
             conversation: receivers.conversation,
             signs: receivers.signs,
             pings: receivers.pings,
+            greeted: false,
             has_message: false,
             farewell: false,
             buffer: BytesMut::new(),
@@ -317,6 +320,8 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
     /// Takes in a frame that is not a message.
     fn other(&mut self, head: FrameHead, payload: Message) {
         match head {
+            // Another one changes nothing.
+            FrameHead::Hello(_) if std::mem::replace(&mut self.greeted, true) => return,
             FrameHead::Hello(hello) => {
                 let with_credit = hello.features.contains(Features::CREDIT);
                 if let Some(conversation) = &self.conversation {

@@ -204,7 +204,7 @@ impl Task {
                 Some(ended) = self.outputs.join_next() => {
                     Input::OutputEnded(ended.unwrap_or(OutputState::Cut))
                 }
-                news = next_news(&mut self.start) => {
+                news = next_news(&mut self.start), if !self.exit.is_set() => {
                     self.take_news(news).await;
                     continue;
                 }

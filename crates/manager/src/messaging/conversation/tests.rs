@@ -352,3 +352,46 @@ async fn a_child_that_does_not_read_goes_on_being_read() {
         "it has its place"
     );
 }
+
+/// A handler may hold a handle, and that the manager: it goes with the child.
+#[tokio::test(start_paused = true)]
+async fn a_handler_is_let_go_at_the_end() {
+    let held = Arc::new(());
+    let holder = Arc::clone(&held);
+    let handler = RequestHandler::new(move |_| {
+        let _held = Arc::clone(&holder);
+        std::future::pending()
+    });
+    let child = Child::greeted(Some(handler)).await;
+    child.write(&[request(1, "wait")]);
+    while child.conversation.counts().answering == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(Arc::strong_count(&held) > 1);
+    child.output.no_more_writers();
+    while Arc::strong_count(&held) > 1 {
+        tokio::task::yield_now().await;
+    }
+    child.conversation.serve(RequestHandler::new(move |_| {
+        let _held = Arc::clone(&held);
+        std::future::pending()
+    }));
+    assert!(child.conversation.lock().handler.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_hello_changes_nothing() {
+    let mut child = Child::greeted(None).await;
+    child.write(&[Frame::Hello(Hello::new(Features::NONE, 7)), Frame::Ping(1)]);
+    assert_eq!(child.read().await, Frame::Pong(1), "no credit again");
+    let message = child.conversation.outbox.place(Lane::Messages, 1).await;
+    let frame = Outgoing::message("it waits for credit".into());
+    let placed = message.expect("a place");
+    child
+        .conversation
+        .outbox
+        .put_placed(frame, placed)
+        .expect("open");
+    child.write(&[Frame::Ping(2)]);
+    assert_eq!(child.read().await, Frame::Pong(2));
+}
