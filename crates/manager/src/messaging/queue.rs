@@ -16,13 +16,17 @@
 //! payloads are chunks of their own and never copied. Control frames need no credit and overtake
 //! every message that has not begun.
 
+mod outgoing;
+
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use procession_wire::credit::SendCredit;
-use procession_wire::{FrameHead, FramePrefix, Framing};
+use procession_wire::{FrameHead, Framing};
 use tokio::sync::oneshot;
+
+pub(crate) use outgoing::{LANES, Lane, Outgoing, Place};
 
 /// Payloads up to this many bytes are copied next to their neighbours.
 pub(crate) const SMALL: usize = 8 * 1024;
@@ -33,67 +37,6 @@ const MAX_WRITE: usize = 1024 * 1024;
 
 /// Told when its message is in the kernel; dropped when it never will be.
 pub(crate) type Done = oneshot::Sender<()>;
-
-/// What is bounded and granted by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lane {
-    Messages,
-    Requests,
-    /// Replies, failures and items. What asked for them bounds them, and so does their own room here.
-    Answers,
-}
-
-/// How many lanes there are.
-pub(crate) const LANES: usize = 3;
-
-/// The place that a frame takes in the queue, in bytes; none for one that its sender began to
-/// write itself.
-pub(crate) type Place = Option<u32>;
-
-/// What is to be sent.
-#[derive(Debug)]
-pub(crate) struct Outgoing {
-    pub(crate) lane: Lane,
-    /// Not used over lines.
-    pub(crate) head: FrameHead,
-    pub(crate) payload: Bytes,
-    /// A frame without payload that has to follow it at once.
-    pub(crate) followed_by: Option<FramePrefix>,
-}
-
-impl Outgoing {
-    pub(crate) fn message(payload: Bytes) -> Self {
-        Self {
-            lane: Lane::Messages,
-            head: FrameHead::Message,
-            payload,
-            followed_by: None,
-        }
-    }
-
-    /// A request, and the first credit for its items.
-    pub(crate) fn request(id: u64, payload: Bytes, credit: u32) -> Self {
-        let credit = FrameHead::Credit {
-            lane: id,
-            bytes: credit,
-        };
-        Self {
-            lane: Lane::Requests,
-            head: FrameHead::Request { id },
-            payload,
-            followed_by: Some(credit.prefix(0)),
-        }
-    }
-
-    pub(crate) fn answer(head: FrameHead, payload: Bytes) -> Self {
-        Self {
-            lane: Lane::Answers,
-            head,
-            payload,
-            followed_by: None,
-        }
-    }
-}
 
 #[derive(Debug)]
 struct Frame {
@@ -452,17 +395,6 @@ impl SendQueue {
         let ((accepted, written), bytes) = (self.progress(), self.written_bytes);
         *self = Self::new(self.framing, self.credit.is_some());
         (self.accepted, self.written, self.written_bytes) = (accepted, written, bytes);
-    }
-}
-
-impl Lane {
-    /// Which of the lanes with credit it is.
-    fn with_credit(self) -> Option<usize> {
-        match self {
-            Self::Messages => Some(0),
-            Self::Requests => Some(1),
-            Self::Answers => None,
-        }
     }
 }
 

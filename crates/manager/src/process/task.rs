@@ -4,10 +4,11 @@
 //! turns it into an [`Input`], and applies what [`Lifecycle`] answers. It never waits for anything
 //! that the child can delay.
 
+mod ending;
 mod open;
 mod start;
+mod tree;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,7 +20,6 @@ use super::spawn::{Attached, Launch, Launched};
 use super::spawn_error::refused;
 use super::{Control, Process};
 use crate::clock;
-use crate::containment::{Tag, Tree};
 use crate::error::{RemoveProcessError, SignalProcessError, SpawnProcessError};
 use crate::events::{Event, RemovalReason};
 use crate::flag::Flag;
@@ -34,9 +34,6 @@ use crate::os::Reaped;
 use crate::signal::Signal;
 pub(crate) use start::Startup;
 use start::{News, Start};
-
-/// How long the hooks of a process that is removed have to see the rest of its logs.
-const HOOKS: Duration = Duration::from_secs(2);
 
 /// The answer to a spawn. Dropped on its way to somebody who went away, it ends the process.
 #[derive(Debug)]
@@ -282,38 +279,6 @@ impl Task {
         })
     }
 
-    /// The answer to a request for a signal, by whether there was a process to send it to.
-    fn answer(&self, sent: std::io::Result<bool>) -> Result<(), SignalProcessError> {
-        match sent {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(self.process.signal_error()),
-            Err(error) => Err(SignalProcessError::IoError(error)),
-        }
-    }
-
-    /// The process and all that it has started.
-    fn tree(&self) -> Tree {
-        Tree {
-            tag: Tag::Process(self.context.dir.id(), self.process.id()),
-            root: self.child.as_ref().and_then(Attached::root),
-        }
-    }
-
-    fn is_process(&self) -> bool {
-        self.child.as_ref().is_some_and(Attached::is_process)
-    }
-
-    fn hunt(&mut self, urgent: bool) {
-        if !self.is_process() {
-            self.hunts.spawn(async { 0 });
-            return;
-        }
-        let (hunter, tree) = (self.context.hunter.clone(), self.tree());
-        let group = self.child.as_ref().and_then(Attached::group).cloned();
-        self.hunts
-            .spawn(async move { hunter.hunt(tree, group, urgent).await });
-    }
-
     fn takes_frames(&self) -> bool {
         let outbox = self.process.outbox();
         outbox.is_ok_and(|outbox| outbox.framing() == Framing::Frames)
@@ -423,93 +388,6 @@ impl Task {
         if state == ProcessState::Finished {
             self.context.finished(id).await;
         }
-    }
-
-    /// Whoever asks it to end means all of it, also what it was to leave.
-    fn ends_with_its_group(&mut self) {
-        if let Some(child) = &mut self.child {
-            child.take_group_along();
-        }
-    }
-
-    /// To something that is no process, and has no tree.
-    fn signal_alone(&self, signal: Signal) {
-        if let Some(child) = &self.child {
-            let _ = child.signal(signal);
-        }
-    }
-
-    async fn clean_up(&mut self) {
-        let Some(mut child) = self.child.take() else {
-            return;
-        };
-        let run_dir = child.take_run_dir();
-        drop(child);
-        // From here on handles see that it is gone, before anybody is told that it was removed.
-        self.requests.close();
-        self.end_logs().await;
-        let mut path = PathBuf::new();
-        let removed = match run_dir {
-            Some(run_dir) => {
-                run_dir.path().clone_into(&mut path);
-                self.context.pool.run(move || run_dir.remove()).await
-            }
-            None => Ok(Ok(())),
-        };
-        // Where it was removed before its hunt was over, that goes on by itself.
-        self.hunts.detach_all();
-        let asked = RemovalReason::Requested;
-        let reason = self.removal.filter(|_| self.removals.is_empty());
-        self.forget(reason.unwrap_or(asked)).await;
-        let error = match removed {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) | Err(error) => Some(error),
-        };
-        if let Some(error) = &error {
-            tracing::warn!(directory = %path.display(), %error, "cannot remove a run directory");
-        }
-        let mut error = error;
-        for reply in self.removals.drain(..) {
-            let _ = reply.send(match error.take() {
-                Some(source) => Err(RemoveProcessError::CannotRemoveRunDirectory {
-                    path: path.clone(),
-                    source,
-                }),
-                None => Ok(()),
-            });
-        }
-    }
-
-    /// Lets the hooks see the rest of its logs, and keeps those of what has failed, unless the user did.
-    async fn end_logs(&mut self) {
-        let hooks = async { while self.log_hooks.join_next().await.is_some() {} };
-        if tokio::time::timeout(HOOKS, hooks).await.is_err() {
-            tracing::warn!(process = %self.process.id(), "a log hook is too slow: it misses the last lines");
-            self.log_hooks.abort_all();
-        }
-        let info = self.process.info();
-        let failed = info.report().is_some_and(|report| report.has_failed());
-        if let (true, Some(directory), Some(channels)) =
-            (failed, &self.context.failed_logs, self.process.channels())
-        {
-            let directory = directory.join(self.process.id().to_string());
-            if let Err(error) = channels
-                .logs
-                .keep_once(&directory, &self.context.log_readers)
-                .await
-            {
-                tracing::warn!(process = %self.process.id(), %error, "the logs of a failed process were not kept");
-            }
-        }
-        let logs = self.process.channels().map(|channels| channels.logs.all());
-        logs.into_iter().flatten().for_each(|log| log.removed());
-    }
-
-    /// Takes it off the registry. Where the manager is at its end that is as good as done.
-    async fn forget(&mut self, reason: RemovalReason) {
-        let id = self.process.id();
-        self.context.forget(id).await;
-        self.context.events.tell(Event::Removed { id, reason });
     }
 }
 
