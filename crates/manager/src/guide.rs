@@ -2,14 +2,22 @@
 //!
 //! 1. [`starting`]: what to run, with which environment, and where it lives
 //! 2. [`messages`]: lines and frames, both ways, and who waits for whom
-//! 3. [`logs`]: what a process writes to stdout and stderr
-//! 4. [`endings`]: how processes end, and what is known of it
+//! 3. [`requests`]: questions and answers, both ways
+//! 4. [`readiness`]: when a process has started, whether it still answers, how it is asked to stop
+//! 5. [`logs`]: what a process writes to stdout and stderr
+//! 6. [`endings`]: how processes end, and what is known of it
 
 #[doc = include_str!("guide/starting.md")]
 pub mod starting {}
 
 #[doc = include_str!("guide/messages.md")]
 pub mod messages {}
+
+#[doc = include_str!("guide/requests.md")]
+pub mod requests {}
+
+#[doc = include_str!("guide/readiness.md")]
+pub mod readiness {}
 
 #[doc = include_str!("guide/logs.md")]
 pub mod logs {}

@@ -1,8 +1,8 @@
 //! Spawn, talk to, watch and stop many child processes from async Rust.
 //!
 //! A [`ProcessManager`] is started once; what it gives is a [`ProcessManagerHandle`], through which
-//! processes are spawned ([`Cmd`], [`Script`], or any [`Runnable`]), talked to in [messages](Message),
-//! watched and ended. It runs on tokio, with I/O and time enabled.
+//! processes are spawned ([`Cmd`], [`Script`], or any [`Runnable`]), talked to in [messages](Message), asked and
+//! answered ([requests](guide::requests)), watched and ended. It runs on tokio, with I/O and time enabled.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -33,9 +33,9 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `json`, `message-pack` | typed messages: `MessageFormat`, `Message::from_serializable`, `into_deserialized_stream` |
+//! | `json`, `message-pack` | typed messages and requests: `MessageFormat`, `Message::from_serializable`, `into_deserialized_stream`, `request_as` |
 //! | `serde` | what to run as data: `Cmd`, `Script` and their parts can be read from a file |
-//! | `regex` | regular expressions over log lines: `LogsQuery::matching`, `Readiness::LogMatch` |
+//! | `regex` | regular expressions in log queries (`LogsQuery::matching`) and as a sign of readiness (`Readiness::LogMatch`) |
 //! | `test-util` | `test_util::ScriptedChild`: a child in memory, for tests of your program with paused time |
 //!
 //! # Platform
