@@ -1,8 +1,9 @@
 //! Parents and children that show Procession at work.
 //!
 //! Each program in `src/bin` is a whole example, run by `cargo run --bin NAME`: `quickstart`,
-//! `json_worker`, `message_pack_worker`, `shell_child`, `python_child` and `fan_out`. Where the
-//! child is a Rust program, the example starts itself once more, with `worker` as its argument.
+//! `json_worker`, `message_pack_worker`, `typed_request`, `conversation`, `shell_child`, `python_child`,
+//! `fan_out` and `logs`. Where the child is a Rust program, the example starts itself once more, with an
+//! argument. `sdk_worker` and `sdk_worker_async` are children that any parent can try requests on.
 //!
 //! The children in `children` are single files that need no library, ours included. This crate
 //! says only where they are, so that tests can start them too.

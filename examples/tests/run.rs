@@ -148,6 +148,46 @@ async fn message_pack_worker() {
 }
 
 #[tokio::test]
+async fn conversation() {
+    let output = run(env!("CARGO_BIN_EXE_conversation"), |_| {}).await;
+    assert_says(
+        &output,
+        &[
+            "the worker is ready: two threads at work\n",
+            "40 x bolt: 120 cents\n",
+            "2 x gear: 250 cents\n",
+            "1 x moon: ",
+            "nobody sells moon",
+            "360 has the factor 2\n",
+            "360 has the factor 5\n",
+            "6 in all\n",
+            "asked 4, of which 1 failed; answered 2\n",
+            "the worker exited with code 0 after",
+            "it was asked to stop",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn typed_request() {
+    let output = run(env!("CARGO_BIN_EXE_typed_request"), |_| {}).await;
+    assert_eq!(output, "1 + 2.5 = 3.5\n");
+}
+
+/// What the README shows is the program that runs here, from its first `use` on.
+#[test]
+fn the_readme_shows_the_typed_request() {
+    let program = include_str!("../src/bin/typed_request.rs");
+    let start = program.find("use ").unwrap();
+    let readme = include_str!("../../README.md");
+    let block = format!("\n```rust,ignore\n{}```\n", &program[start..]);
+    assert!(
+        readme.contains(&block),
+        "the README shows something else than\n{block}"
+    );
+}
+
+#[tokio::test]
 async fn shell_child() {
     let output = run(env!("CARGO_BIN_EXE_shell_child"), |_| {}).await;
     assert_says(

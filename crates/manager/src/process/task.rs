@@ -1,6 +1,7 @@
 //! The task that owns one child from its start to its clean-up.
 //!
-//! It waits for what can happen (a request, the exit, the end of an output, the manager's end),
+//! It waits for what can happen (a verb of a handle, a sign that the child has started, the exit, the end of an
+//! output, the manager's end),
 //! turns it into an [`Input`], and applies what [`Lifecycle`] answers. It never waits for anything
 //! that the child can delay.
 
