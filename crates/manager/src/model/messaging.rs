@@ -146,7 +146,8 @@ impl Messaging {
     }
 
     /// The largest payload of one message, in bytes, both ways: from 1 to 4,294,966,271
-    /// (4 GiB less 1 KiB and a byte). Sending more is an error at the sender, receiving more is one error item.
+    /// (4 GiB less 1 KiB and a byte), of requests, replies and items too. Sending more is an error at the sender;
+    /// receiving more is one error item over lines, and the end of the stream over frames.
     pub const fn message_limit(mut self, bytes: usize) -> Self {
         self.message_limit = bytes;
         self
