@@ -130,7 +130,7 @@ impl Refusal {
     fn text(self) -> &'static str {
         match self {
             Self::Stopping => "this child is stopping",
-            Self::Cancelled => "the request was cancelled",
+            Self::Cancelled => "cancelled",
             Self::Closed => "this child has closed its connection",
             Self::CreditExceeded => "more requests than were granted",
         }

@@ -134,7 +134,7 @@ fn every_cut_of_a_stream_with_requests_gives_the_same() {
         assert_eq!(
             control(&mut session),
             [
-                failure(1, "the request was cancelled"),
+                failure(1, "cancelled"),
                 failure(4, "this child is stopping")
             ]
         );
@@ -284,7 +284,7 @@ fn closing_ends_each_open_request_once() {
         ends,
         [
             failure(1, closed),
-            failure(2, "the request was cancelled"),
+            failure(2, "cancelled"),
             failure(3, closed)
         ]
     );
