@@ -255,6 +255,10 @@ impl Subject {
         self.input = None;
     }
 
+    pub(crate) fn input_is_closed(&self) -> bool {
+        self.input.is_none()
+    }
+
     /// From now on nothing is read, after at most one read that is under way.
     pub(crate) fn stop_reading(&self) {
         self.gate.update(|gate| *gate = Gate::Shut);
