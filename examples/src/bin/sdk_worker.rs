@@ -15,7 +15,7 @@ use std::{
 use procession_child::{HandlerError, Message, Parent, Request, connect};
 
 /// So many requests are worked on at once.
-const THREADS: usize = 16;
+const THREADS: usize = 64;
 
 fn main() -> Result<(), HandlerError> {
     let parent = connect()?;
