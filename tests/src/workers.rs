@@ -45,6 +45,12 @@ impl Worker {
         Some(Self::interpreted("Node", programs::node()?, "worker.mjs"))
     }
 
+    /// Its program and arguments, for one who is no manager here.
+    pub fn command_line(&self) -> impl Iterator<Item = &Path> {
+        let arguments = self.args.iter().map(PathBuf::as_path);
+        std::iter::once(self.program.as_path()).chain(arguments)
+    }
+
     /// The command that runs it.
     pub fn cmd(&self, messaging: Messaging) -> Cmd {
         let messaging = messaging.framing(Framing::Frames);
