@@ -6,6 +6,7 @@
 //! 4. [`readiness`]: when a process has started, whether it still answers, how it is asked to stop
 //! 5. [`logs`]: what a process writes to stdout and stderr
 //! 6. [`endings`]: how processes end, and what is known of it
+//! 7. [`testing`]: children in memory, for tests of your program
 
 #[doc = include_str!("guide/starting.md")]
 pub mod starting {}
@@ -24,3 +25,6 @@ pub mod logs {}
 
 #[doc = include_str!("guide/endings.md")]
 pub mod endings {}
+
+#[doc = include_str!("guide/testing.md")]
+pub mod testing {}
