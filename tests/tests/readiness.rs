@@ -347,3 +347,39 @@ fn what_can_never_be_is_refused() {
         }
     });
 }
+
+/// However the end of the output and the exit come in, it is the exit that is told.
+#[test]
+fn a_crash_before_hello_is_told_as_what_it_is() {
+    checked(async |test| {
+        for round in 0..100 {
+            let script = ["exit 7", "printf '\\0\\0'; exit 7"][round % 2];
+            let frames = Messaging::standard_io().framing(Framing::Frames);
+            let child = test.spawn(sh(script).messaging(frames)).await;
+            match child.wait_ready().within("the end").await.unwrap_err() {
+                WaitReadyError::ProcessExited { report, .. } => {
+                    assert_eq!(
+                        (report.code(), report.cause()),
+                        (Some(7), ExitCause::ByItself)
+                    );
+                }
+                other => panic!("{other}"),
+            }
+            child.wait().within("the end").await.unwrap();
+            child.remove().within("the removal").await.unwrap();
+        }
+        // One that lives on without an output is stopped.
+        let frames = Messaging::standard_io().framing(Framing::Frames);
+        let mute = test
+            .spawn(sh("exec >&-; sleep 1000").messaging(frames))
+            .await;
+        match mute.wait_ready().within("the failure").await.unwrap_err() {
+            WaitReadyError::StartFailed { reason, .. } => {
+                assert!(reason.contains("hello"), "{reason}");
+            }
+            other => panic!("{other}"),
+        }
+        let report = mute.wait().within("the end").await.unwrap();
+        assert_eq!(report.cause(), ExitCause::StartFailed);
+    });
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use procession_manager::{
     Cmd, ExitCause, Framing, Logging, Message, Messaging, ProcessHandle, RequestError,
-    RequestHandler, RequestOptions, Statistics,
+    RequestHandler, RequestOptions, Statistics, WriteMessageError,
 };
 use procession_tests::{Within as _, checked, eventually, programs, workers};
 
@@ -368,4 +368,54 @@ fn nobody_reads_the_messages() {
             drop(unread);
         });
     }
+}
+
+/// A request that was sent may have been acted upon, and the error does not deny it.
+#[test]
+fn a_request_that_was_sent_is_not_said_not_to_have_been() {
+    checked(async |test| {
+        let script = format!("{HELLO}; cat > /dev/null; exec >&-; sleep 1000");
+        let child = test.spawn(sh(&script)).await;
+        let mut asking = Box::pin(child.request("?"));
+        assert!(futures::poll!(&mut asking).is_pending());
+        eventually("the request to be sent", SOON, async || {
+            (statistics(&child).await.requests_waiting == 1).then_some(())
+        })
+        .await;
+        child.close_input().await.unwrap();
+        let error = asking.within("the end").await.unwrap_err();
+        assert!(matches!(error, RequestError::OutputEnded { .. }), "{error}");
+        let error = child
+            .send_message("more")
+            .within("an end")
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, WriteMessageError::InputClosed(_)),
+            "{error}"
+        );
+    });
+}
+
+/// Who waits for the credit of a child that has ended its output is told.
+#[test]
+fn a_message_that_waits_for_credit_hears_of_the_end_of_the_output() {
+    checked(async |test| {
+        let child = test
+            .spawn(sh(&format!("{HELLO}; exec >&-; sleep 1000")))
+            .await;
+        let error = child.send_message("x").within("the end").await.unwrap_err();
+        assert!(
+            matches!(error, WriteMessageError::NoMoreCredit(id) if id == child.id()),
+            "{error}"
+        );
+        let mut sink = child.message_sink().unwrap();
+        let sent = futures::SinkExt::send(&mut sink, "x".into())
+            .within("the end")
+            .await;
+        assert!(
+            matches!(sent, Err(WriteMessageError::NoMoreCredit(_))),
+            "{sent:?}"
+        );
+    });
 }

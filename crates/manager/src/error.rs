@@ -100,6 +100,10 @@ pub enum WriteMessageError {
     /// The input is closed: by the child, or by `close_input`.
     #[error("the message input of process {0} is closed")]
     InputClosed(ProcessId),
+    /// The child lives, but has ended its output, or has said `bye`: it allows no more messages, and this
+    /// one was not sent.
+    #[error("process {0} has ended its output, and with that allows no more messages")]
+    NoMoreCredit(ProcessId),
     /// The message is larger than the process's message limit.
     #[error(
         "a message of {len} bytes is over the limit of {limit} bytes: raise Messaging::message_limit"

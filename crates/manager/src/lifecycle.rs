@@ -191,7 +191,7 @@ impl Lifecycle {
             }
             Input::StartBy(until) => {
                 if let Phase::Running { start_by, .. } = &mut self.phase {
-                    *start_by = start_by.map(|_| until);
+                    *start_by = start_by.map(|before| before.max(until));
                 }
                 Vec::new()
             }

@@ -347,7 +347,7 @@ impl Process {
     /// exit says more: it is waited for, briefly.
     pub(crate) async fn write_error(&self, failure: SendFailure) -> WriteMessageError {
         let gone = match &failure {
-            SendFailure::Closed(Closed::ByChild | Closed::Exited) => true,
+            SendFailure::Closed(Closed::ByChild | Closed::Exited | Closed::NoMoreCredit) => true,
             // Its output has ended in a place where only an exit ends it.
             SendFailure::Closed(Closed::Broken(error)) => {
                 matches!(error, FrameError::NoHello | FrameError::Truncated { .. })
@@ -379,6 +379,7 @@ impl Process {
             Closed::Failed(kind, text) => {
                 WriteMessageError::IoError(std::io::Error::new(kind, text))
             }
+            Closed::NoMoreCredit => WriteMessageError::NoMoreCredit(self.id),
             Closed::ByRequest | Closed::ByChild | Closed::Exited => {
                 WriteMessageError::InputClosed(self.id)
             }

@@ -74,7 +74,7 @@ async fn parent() -> Result<(), Box<dyn Error>> {
         .messaging(Messaging::named_pipes().framing(Framing::Frames))
         .ready_when(Readiness::Frame)
         .serve(|request| async move {
-            let article: String = request.deserialize(&Json)?;
+            let article: String = request.deserialize_as(&Json)?;
             let cents = match article.as_str() {
                 "bolt" => 3,
                 "gear" => 125,

@@ -125,16 +125,22 @@ impl ProcessHandle {
         let process = self.present::<RequestError>()?;
         let message = message.into();
         let asked = async {
-            let mut asking = process.begin_request(message, false).await?;
-            let end = asking.end().await;
-            process.reply(end).await
+            match process.begin_request(message, false).await? {
+                Ok(mut asking) => Ok::<_, RequestError>(Ok(asking.end().await)),
+                Err(failure) => Ok(Err(failure)),
+            }
         };
-        match options.time_limit() {
-            None => asked.await,
+        let ended = match options.time_limit() {
+            None => asked.await?,
             Some(deadline) => match timeout(deadline, asked).await {
-                Ok(reply) => reply,
-                Err(_) => Err(RequestError::TimedOut { deadline }),
+                Ok(ended) => ended?,
+                Err(_) => return Err(RequestError::TimedOut { deadline }),
             },
+        };
+        // Looking up what went wrong is not the request's time.
+        match ended {
+            Ok(end) => process.reply(end).await,
+            Err(failure) => Err(process.not_asked(failure).await),
         }
     }
 
@@ -176,13 +182,17 @@ impl ProcessHandle {
         let limit = options.time_limit();
         let mut deadline = limit.map(|limit| (limit, Box::pin(sleep(limit))));
         let asked = process.begin_request(message.into(), true);
-        let asking = match &mut deadline {
+        let asked = match &mut deadline {
             None => asked.await?,
             Some((limit, until)) => tokio::select! {
                 biased;
-                asking = asked => asking?,
+                asked = asked => asked?,
                 () = until => return Err(RequestError::TimedOut { deadline: *limit }),
             },
+        };
+        let asking = match asked {
+            Ok(asking) => asking,
+            Err(failure) => return Err(process.not_asked(failure).await),
         };
         Ok(ReplyItems {
             process: Arc::clone(process),
@@ -194,7 +204,8 @@ impl ProcessHandle {
     /// Waits until the process is ready, as its [`Cmd`](crate::Cmd::ready_when) says, and gives its status
     /// text, which may be empty. At once where it is ready already.
     ///
-    /// Cancel safe.
+    /// Of a child over frames whose [`Cmd`](crate::Cmd::ready_when) says nothing it waits for the `ready`
+    /// frame, which need not come while the child lives. Cancel safe.
     ///
     /// # Errors
     ///
@@ -282,23 +293,27 @@ impl Stream for ReplyItems {
                     this.state = state;
                     return Poll::Ready(next);
                 }
-                State::Open(asking) => match asking.poll_next(cx) {
-                    Poll::Ready(Next::Item(item)) => return Poll::Ready(Some(Ok(item))),
-                    Poll::Ready(Next::End(end)) => {
-                        let process = Arc::clone(&this.process);
-                        this.state =
-                            State::Ending(Box::pin(async move { process.reply(end).await }));
-                    }
-                    Poll::Pending => {
-                        let Some((deadline, until)) = &mut this.deadline else {
-                            return Poll::Pending;
-                        };
-                        ready!(until.as_mut().poll(cx));
+                State::Open(asking) => {
+                    let proceed = ready!(tokio::task::coop::poll_proceed(cx));
+                    // First: a slow reader has no more time than a fast one.
+                    if let Some((deadline, until)) = &mut this.deadline
+                        && until.as_mut().poll(cx).is_ready()
+                    {
                         let deadline = *deadline;
                         this.state = State::Over;
                         return Poll::Ready(Some(Err(RequestError::TimedOut { deadline })));
                     }
-                },
+                    let next = ready!(asking.poll_next(cx));
+                    proceed.made_progress();
+                    match next {
+                        Next::Item(item) => return Poll::Ready(Some(Ok(item))),
+                        Next::End(end) => {
+                            let process = Arc::clone(&this.process);
+                            let ending = async move { process.reply(end).await };
+                            this.state = State::Ending(Box::pin(ending));
+                        }
+                    }
+                }
             }
         }
     }
@@ -319,7 +334,8 @@ impl Process {
             End::Reply(reply) => Ok(reply),
             End::Failure(text) => Err(RequestError::Failed(text)),
             End::Overrun => Err(RequestError::TooManyItems),
-            End::Lost => Err(self.unanswered().await),
+            End::Lost => Err(self.unanswered(true).await),
+            End::NotSent => Err(self.unanswered(false).await),
         }
     }
 }

@@ -18,7 +18,7 @@ pub(crate) enum Input {
     },
     /// It has shown what it was to show to count as started.
     Begun,
-    /// It may take until then to count as started.
+    /// It may take until then to count as started, if that is later.
     StartBy(Instant),
     /// It never will: what it writes is not believed.
     StartBroken,

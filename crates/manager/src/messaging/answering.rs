@@ -73,6 +73,7 @@ pub(super) trait ItemSink: Send + Sync {
     fn send_item<'a>(
         &'a self,
         id: u64,
+        work: &'a Arc<Work>,
         item: Bytes,
     ) -> Pin<Box<dyn Future<Output = Result<(), ItemError>> + Send + 'a>>;
 }
@@ -82,6 +83,7 @@ pub struct Request {
     pub(super) process: ProcessId,
     pub(super) id: u64,
     pub(super) message: Message,
+    pub(super) work: Arc<Work>,
     pub(super) items: Arc<dyn ItemSink>,
 }
 
@@ -102,7 +104,7 @@ impl Request {
     ///
     /// [`SerdeError`](procession_wire::SerdeError): it is no such value.
     #[cfg(any(feature = "json", feature = "message-pack"))]
-    pub fn deserialize<T: serde::de::DeserializeOwned>(
+    pub fn deserialize_as<T: serde::de::DeserializeOwned>(
         &self,
         format: &procession_wire::MessageFormat,
     ) -> Result<T, procession_wire::SerdeError> {
@@ -119,7 +121,7 @@ impl Request {
     /// [`ItemError`]: the item is too large, or nobody waits for it any more.
     pub async fn item(&self, item: impl Into<Message>) -> Result<(), ItemError> {
         let item = item.into().into_bytes();
-        self.items.send_item(self.id, item).await
+        self.items.send_item(self.id, &self.work, item).await
     }
 }
 

@@ -26,8 +26,10 @@ pub(crate) enum End {
     Failure(String),
     /// More items came than were allowed for.
     Overrun,
-    /// The child's output ended before it, or its input before the request was sent.
+    /// The child's output ended before it.
     Lost,
+    /// The request was not sent, and never will be.
+    NotSent,
 }
 
 /// Where what comes for one request is put.
@@ -115,7 +117,7 @@ impl<W: WriteEnd> Asking<W> {
         {
             self.sent = None;
             if sent.is_err() {
-                self.slot.end(End::Lost);
+                self.slot.end(End::NotSent);
             }
         }
         let mut state = self.slot.lock();

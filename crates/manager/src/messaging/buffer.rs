@@ -9,11 +9,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::task::Waker;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use procession_wire::{Message, credit};
 
 use crate::error::ReceiveMessageError;
 use crate::model::Overflow;
+
+/// What takes up less than this share of what was read with it is copied out of that.
+pub(crate) const SMALL_SHARE: usize = 4;
 
 /// The messages of one read: one chunk of bytes, and where in it each payload is.
 #[derive(Debug)]
@@ -69,6 +72,24 @@ impl FromIterator<Range<u32>> for Positions {
 impl Batch {
     pub(crate) fn new(chunk: Bytes, payloads: Positions) -> Self {
         Self { chunk, payloads }
+    }
+
+    /// Copies the payloads, where they are little of what was read: the rest must not be kept with them,
+    /// since nobody has accounted for it.
+    pub(crate) fn compact(self) -> Self {
+        let used: usize = (0..self.len()).map(|index| self.payload_len(index)).sum();
+        if used >= self.chunk.len() / SMALL_SHARE {
+            return self;
+        }
+        let mut chunk = BytesMut::with_capacity(used);
+        let mut payloads = Positions::default();
+        for index in 0..self.len() {
+            let Range { start, end } = self.payloads.get(index);
+            let at = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+            chunk.extend_from_slice(&self.chunk[start as usize..end as usize]);
+            payloads.push(at..at + (end - start));
+        }
+        Self::new(chunk.freeze(), payloads)
     }
 
     pub(crate) fn len(&self) -> usize {

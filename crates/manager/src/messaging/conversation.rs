@@ -152,7 +152,8 @@ impl<W: WriteEnd> Conversation<W> {
                 return Err(AskFailure::Ended);
             }
             state.counts.asked += 1;
-            state.asked.ask(Arc::clone(&slot))
+            let (id, credit) = state.asked.ask(Arc::clone(&slot));
+            (id, Some(credit).filter(|_| state.with_credit))
         };
         let mut asking = Asking {
             conversation: Arc::clone(self),
@@ -180,7 +181,11 @@ impl<W: WriteEnd> Conversation<W> {
 
     /// An item was read, and there is room for more.
     pub(super) fn item_read(&self, id: u64, cost: u64) {
-        let grant = self.lock().asked.consumed(id, cost);
+        let grant = {
+            let mut state = self.lock();
+            let grant = state.asked.consumed(id, cost);
+            grant.filter(|_| state.with_credit)
+        };
         if let Some(bytes) = grant {
             self.outbox
                 .control(FrameHead::Credit { lane: id, bytes }, b"");
@@ -313,11 +318,12 @@ impl<W: WriteEnd> Conversation<W> {
             process: self.process,
             id,
             message,
+            work: Arc::clone(&work),
             items: Arc::clone(self) as Arc<dyn ItemSink>,
         };
         let conversation = Arc::clone(self);
         self.runtime
-            .spawn(async move { conversation.answer(id, &work, request, handler).await });
+            .spawn(async move { conversation.answer(id, work, request, handler).await });
     }
 
     /// What cannot be taken in ends at once.
@@ -349,6 +355,7 @@ impl<W: WriteEnd> Conversation<W> {
             work.cancelled.set();
         }
         drop(handler);
+        self.outbox.end_credit();
     }
 }
 

@@ -27,7 +27,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 use super::pipe::{WriteEnd, WritePipe};
-use super::queue::{self, LANES, Lane, Outgoing, Place, SendQueue};
+use super::queue::{self, LANES, Lane, Outgoing, Place, SendQueue, Written};
 use places::Places;
 use write::Direct;
 
@@ -68,6 +68,8 @@ pub(crate) enum Closed {
     ByChild,
     /// The child has exited.
     Exited,
+    /// The child has ended its output, so that no more credit comes; what has some is still written.
+    NoMoreCredit,
     /// The child broke the protocol.
     Broken(FrameError),
     /// Writing failed.
@@ -192,15 +194,14 @@ impl<W: WriteEnd> Outbox<W> {
         Ok(Some(done))
     }
 
-    /// Queues a frame in a place that was had before, and writes it as far as there is room.
-    pub(crate) fn put_placed(
-        self: &Arc<Self>,
-        frame: Outgoing,
-        place: Place,
-    ) -> Result<(), SendFailure> {
-        self.enqueue(frame, place, None)?;
-        self.pump();
-        Ok(())
+    /// Queues a frame in a place that was had before; [`pump`](Self::pump) writes it.
+    pub(crate) fn queue_placed(&self, frame: Outgoing, place: Place) -> Result<(), SendFailure> {
+        self.enqueue(frame, place, None)
+    }
+
+    /// Gives back a place for an answer that is not going to be sent.
+    pub(crate) fn give_back_answer(&self, place: Place) {
+        self.give_back_to(Lane::Answers, place);
     }
 
     /// Sends one message if that needs no waiting for a place. It is then sent whole.
@@ -240,6 +241,9 @@ impl<W: WriteEnd> Outbox<W> {
                 let state = self.lock();
                 if state.queue.progress().1 >= target {
                     return Ok(());
+                }
+                if state.queue.progress().1 + state.queue.given_up() >= target {
+                    return Err(SendFailure::Closed(Closed::NoMoreCredit));
                 }
                 // What is being written just now may yet be all.
                 if let Some(closed) = state.closed.as_ref().filter(|_| !state.claimed) {
@@ -333,7 +337,12 @@ impl<W: WriteEnd> Outbox<W> {
     }
 
     fn failure(&self) -> SendFailure {
-        SendFailure::Closed(self.lock().closed.clone().unwrap_or(Closed::ByRequest))
+        let state = self.lock();
+        SendFailure::Closed(match &state.closed {
+            Some(closed) => closed.clone(),
+            None if state.queue.given_up() > 0 => Closed::NoMoreCredit,
+            None => Closed::ByRequest,
+        })
     }
 
     fn enqueue(
@@ -348,8 +357,27 @@ impl<W: WriteEnd> Outbox<W> {
             self.give_back_to(frame.lane, place);
             return Err(SendFailure::Closed(closed));
         }
+        if state.queue.is_hopeless(frame.lane) {
+            drop(state);
+            self.give_back_to(frame.lane, place);
+            return Err(SendFailure::Closed(Closed::NoMoreCredit));
+        }
         state.queue.push(frame, place, done);
         Ok(())
+    }
+
+    /// Nothing comes from the child any more: who waits for its credit is told.
+    pub(crate) fn end_credit(self: &Arc<Self>) {
+        let freed = self.lock().queue.end_credit();
+        self.give_all_back(&freed);
+        self.progress.notify_waiters();
+        self.pump();
+    }
+
+    fn give_all_back(&self, freed: &Written) {
+        for (index, places) in self.places.iter().enumerate() {
+            places.give_back(freed.places[index], freed.bytes[index]);
+        }
     }
 
     /// Writes a control frame as soon as the frame under way is out. Never waits.
@@ -360,7 +388,8 @@ impl<W: WriteEnd> Outbox<W> {
                 return;
             }
             // A child that does not read the answers gets no more of those that can be spared.
-            if matches!(head, FrameHead::Pong(_)) && state.queue.control_bytes() >= MAX_CONTROL {
+            let spare = matches!(head, FrameHead::Pong(_) | FrameHead::Ping(_));
+            if spare && state.queue.control_bytes() >= MAX_CONTROL {
                 return;
             }
             state.queue.push_control(head, payload);

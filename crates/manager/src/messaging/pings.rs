@@ -34,8 +34,9 @@ impl Pings {
         (self.last, self.missed)
     }
 
-    /// The answer to a ping has come; late ones count for nothing but that it lives.
-    pub(crate) fn pong(&mut self, number: u64, now: Instant) {
+    /// The answer to a ping has come; late ones count for nothing but that it lives. Gives how many in a
+    /// row were not answered.
+    pub(crate) fn pong(&mut self, number: u64, now: Instant) -> u32 {
         if let Some((waiting, since)) = self.waiting {
             if waiting == number {
                 self.waiting = None;
@@ -45,6 +46,7 @@ impl Pings {
                 self.missed = 0;
             }
         }
+        self.missed
     }
 
     /// From the last ping that was answered in time to its pong.

@@ -75,11 +75,17 @@ pub(crate) struct SendQueue {
     tail: BytesMut,
     frames: VecDeque<Frame>,
     control: BytesMut,
+    /// Bytes of control frames that were not written yet, wherever they are.
+    unwritten_control: usize,
     control_frames: Vec<usize>,
     /// Messages and requests that wait for credit.
     blocked: [VecDeque<Waiting>; 2],
+    /// No more credit will come: what has none is not taken.
+    credit_ended: bool,
     accepted: u64,
     written: u64,
+    /// Messages that were given up for that.
+    given_up: u64,
     /// Bytes of payload in all messages that were written.
     written_bytes: u64,
 }
@@ -94,10 +100,13 @@ impl SendQueue {
             tail: BytesMut::new(),
             frames: VecDeque::new(),
             control: BytesMut::new(),
+            unwritten_control: 0,
             control_frames: Vec::new(),
             blocked: Default::default(),
+            credit_ended: false,
             accepted: 0,
             written: 0,
+            given_up: 0,
             written_bytes: 0,
         }
     }
@@ -126,7 +135,8 @@ impl SendQueue {
         let frames = self.frames.iter();
         let frames = frames.filter(|frame| frame.lane == Some(Lane::Messages));
         let left: usize = frames.map(|frame| frame.left).sum();
-        (self.accepted - self.written, (blocked + left) as u64)
+        let waiting = self.accepted - self.written - self.given_up;
+        (waiting, (blocked + left) as u64)
     }
 
     /// Whether there is something that may be written now.
@@ -255,7 +265,33 @@ impl SendQueue {
 
     /// Bytes of control frames that wait.
     pub(crate) fn control_bytes(&self) -> usize {
-        self.control.len()
+        self.unwritten_control
+    }
+
+    /// How many messages were given up because no credit for them will come.
+    pub(crate) fn given_up(&self) -> u64 {
+        self.given_up
+    }
+
+    /// Whether this will never be sent, for want of credit.
+    pub(crate) fn is_hopeless(&self, lane: Lane) -> bool {
+        let credit = self.credit.as_ref().zip(lane.with_credit());
+        self.credit_ended && credit.is_some_and(|(credit, index)| !credit[index].may_send())
+    }
+
+    /// No more credit will come. Gives the places of what waits for it, by lane.
+    pub(crate) fn end_credit(&mut self) -> Written {
+        self.credit_ended = true;
+        let mut freed = Written::default();
+        for waiting in self.blocked.iter_mut().flat_map(|lane| lane.drain(..)) {
+            let lane = waiting.frame.lane;
+            self.given_up += u64::from(lane == Lane::Messages);
+            if let Some(bytes) = waiting.place {
+                freed.places[lane as usize] += 1;
+                freed.bytes[lane as usize] += bytes as usize;
+            }
+        }
+        freed
     }
 
     /// Queues a whole frame that needs no credit.
@@ -264,6 +300,7 @@ impl SendQueue {
         self.control.put_slice(&head.prefix(payload.len()));
         self.control.put_slice(payload);
         self.control_frames.push(self.control.len() - before);
+        self.unwritten_control += self.control.len() - before;
     }
 
     /// The child allows this many bytes more on a lane.
@@ -375,6 +412,9 @@ impl SendQueue {
             let Some(frame) = self.frames.pop_front() else {
                 break;
             };
+            if frame.lane.is_none() {
+                self.unwritten_control = self.unwritten_control.saturating_sub(frame.len);
+            }
             if frame.lane == Some(Lane::Messages) {
                 self.written += 1;
                 self.written_bytes += (frame.len - self.around()) as u64;
@@ -393,8 +433,10 @@ impl SendQueue {
     /// Forgets everything: nothing of it will be written.
     pub(crate) fn clear(&mut self) {
         let ((accepted, written), bytes) = (self.progress(), self.written_bytes);
+        let given_up = self.given_up;
         *self = Self::new(self.framing, self.credit.is_some());
         (self.accepted, self.written, self.written_bytes) = (accepted, written, bytes);
+        self.given_up = given_up;
     }
 }
 

@@ -12,6 +12,7 @@
 //! buffers, up to one pipe's capacity.
 
 use std::future::poll_fn;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -21,7 +22,7 @@ use procession_wire::{
 };
 use tokio::time::Instant;
 
-use super::buffer::{Batch, Positions};
+use super::buffer::{Batch, Positions, SMALL_SHARE};
 use super::conversation::Conversation;
 use super::hub::{Granter, Hub};
 use super::outbox::Closed;
@@ -34,6 +35,9 @@ use crate::lifecycle::OutputState;
 
 /// The first read after a silence: most of what then comes is small.
 const SMALL_READ: usize = 4 * 1024;
+
+/// The longest status text that is kept, in bytes.
+const MAX_STATUS: usize = 4 * 1024;
 
 /// Cuts the stream into messages.
 #[derive(Debug)]
@@ -127,7 +131,12 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
                 Err(Stop::Cut) => return OutputState::Cut,
                 Err(Stop::Lost(error)) => {
                     let why = error.to_string();
-                    self.signs.tell(|seen| seen.lost = Some(why.into()));
+                    let at_end =
+                        matches!(error, FrameError::NoHello | FrameError::Truncated { .. });
+                    self.signs.tell(|seen| {
+                        seen.lost = Some(why.into());
+                        seen.at_end = at_end;
+                    });
                     self.hub
                         .report(&ReceiveMessageError::FramingLost(error.clone()));
                     if let Some(conversation) = &self.conversation {
@@ -232,7 +241,7 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
         let chunk = self.buffer.split_to(at).freeze();
         // Before the messages, which may have to wait for a reader.
         for (head, payload) in others {
-            self.other(head, Message::from(chunk.slice(payload)));
+            self.other(head, part(&chunk, payload));
         }
         if self.farewell
             && let Some(conversation) = &self.conversation
@@ -251,7 +260,7 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
         if !std::mem::replace(&mut self.has_message, true) {
             self.signs.tell(|seen| seen.message = true);
         }
-        let batch = Arc::new(Batch::new(chunk, payloads));
+        let batch = Arc::new(Batch::new(chunk, payloads).compact());
         let mut from = 0;
         while from < batch.len() {
             if self.source.exit().is_set() {
@@ -335,13 +344,14 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
                 return;
             }
             FrameHead::Ready => {
-                let text = String::from_utf8_lossy(payload.as_bytes()).into();
-                self.signs.tell(|seen| seen.ready = Some(text));
+                let mut text = String::from_utf8_lossy(payload.as_bytes()).into_owned();
+                text.truncate(text.floor_char_boundary(MAX_STATUS));
+                self.signs.tell(|seen| seen.ready = Some(text.into()));
                 return;
             }
             FrameHead::Pong(number) => {
-                pings::lock(&self.pings).pong(number, Instant::now());
-                self.signs.tell(|seen| seen.missed = 0);
+                let missed = pings::lock(&self.pings).pong(number, Instant::now());
+                self.signs.tell(|seen| seen.missed = missed);
                 return;
             }
             _ => {}
@@ -359,6 +369,16 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
             FrameHead::Cancel { id } => conversation.cancel(id),
             _ => {}
         }
+    }
+}
+
+/// A payload in what was read. A small one is copied: it must not keep all the rest in memory, which
+/// nobody has accounted for.
+fn part(chunk: &Bytes, payload: Range<usize>) -> Message {
+    if payload.len() < chunk.len() / SMALL_SHARE {
+        Message::from(Bytes::copy_from_slice(&chunk[payload]))
+    } else {
+        Message::from(chunk.slice(payload))
     }
 }
 

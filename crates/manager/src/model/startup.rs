@@ -54,7 +54,10 @@ pub enum Readiness {
         /// With a time: `WATCHDOG_USEC` tells it to the child, which has to send `WATCHDOG=1` at least
         /// that often, from the moment it is ready; else it is stopped as
         /// [unresponsive](crate::ExitCause::Unresponsive).
-        #[cfg_attr(feature = "serde", serde(default, with = "super::data::milliseconds"))]
+        #[cfg_attr(
+            feature = "serde",
+            serde(default, rename = "watchdog_ms", with = "super::data::milliseconds")
+        )]
         watchdog: Option<Duration>,
     },
 }
@@ -102,7 +105,8 @@ impl Default for StartDeadline {
 /// [`Messaging::liveness`](super::Messaging::liveness).
 ///
 /// The SDK's reading thread answers, so a child that is busy with a request is alive; one that hangs as a
-/// whole (stopped by a signal, swapped out, its reading thread dead) is not.
+/// whole (stopped by a signal, swapped out, its reading thread dead) is not. Of a child without the credit
+/// feature, answers wait behind messages that nobody reads.
 ///
 /// ```
 /// use std::time::Duration;

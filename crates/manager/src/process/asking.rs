@@ -14,7 +14,10 @@ use crate::messaging::asking::Asking;
 use crate::messaging::conversation::{AskFailure, Conversation};
 use crate::messaging::outbox::{Closed, SendFailure};
 
-/// How long what a child wrote last may take into its log.
+/// How long the exit may be behind the end of the output. With the time for the last lines it makes up the
+/// bound for a request to a child that has ended its output and lives.
+const EXIT_AFTER_THE_END: Duration = Duration::from_millis(50);
+/// How long what a child wrote last may take into its log, and how long to be looked up.
 const LAST_LINES: Duration = Duration::from_millis(40);
 const LINES: usize = 10;
 const LINE: usize = 1000;
@@ -30,19 +33,25 @@ impl Process {
         &self,
         message: Message,
         keeps_items: bool,
-    ) -> Result<Asking, RequestError> {
+    ) -> Result<Result<Asking, AskFailure>, RequestError> {
         let asked = self.conversation()?;
-        match asked.ask(message.into_bytes(), keeps_items).await {
-            Ok(asking) => Ok(asking),
-            Err(AskFailure::Send(SendFailure::Encode(EncodeError::TooLarge { len, limit }))) => {
-                Err(RequestError::TooLarge { len, limit })
+        Ok(asked.ask(message.into_bytes(), keeps_items).await)
+    }
+
+    /// Why a request was not asked.
+    pub(crate) async fn not_asked(&self, failure: AskFailure) -> RequestError {
+        match failure {
+            AskFailure::Send(SendFailure::Encode(EncodeError::TooLarge { len, limit })) => {
+                RequestError::TooLarge { len, limit }
             }
-            Err(AskFailure::Ended | AskFailure::Send(_)) => Err(self.unanswered().await),
+            AskFailure::Ended => self.unanswered(true).await,
+            AskFailure::Send(_) => self.unanswered(false).await,
         }
     }
 
-    /// Why no reply comes. Its exit is the likely reason, and is waited for, briefly.
-    pub(crate) async fn unanswered(&self) -> RequestError {
+    /// Why no reply comes. Its exit is the likely reason, and is waited for, briefly. `heard`: it is the
+    /// child's output that has ended, and not its input.
+    pub(crate) async fn unanswered(&self, heard: bool) -> RequestError {
         let id = self.id;
         let closed = self.outbox().ok().and_then(|outbox| outbox.closed());
         if let Some(Closed::Broken(error)) = &closed
@@ -56,7 +65,7 @@ impl Process {
         }
         let mut status = self.status.subscribe();
         let exit = status.wait_for(|status| status.report.is_some());
-        let _ = timeout(EXIT_AFTER_BROKEN_PIPE, exit).await;
+        let _ = timeout(EXIT_AFTER_THE_END, exit).await;
         let stderr = self.last_lines().await;
         if let Some(report) = self.report() {
             let report = Box::new(ExitReport::clone(&report));
@@ -67,10 +76,10 @@ impl Process {
         }
         match closed {
             Some(Closed::Broken(error)) => RequestError::FramingLost { id, error, stderr },
-            Some(Closed::Failed(kind, text)) => {
+            Some(Closed::Failed(kind, text)) if !heard => {
                 RequestError::IoError(std::io::Error::new(kind, text))
             }
-            Some(Closed::ByRequest | Closed::ByChild) => RequestError::InputClosed(id),
+            Some(Closed::ByRequest | Closed::ByChild) if !heard => RequestError::InputClosed(id),
             _ => RequestError::OutputEnded { id, stderr },
         }
     }
@@ -79,7 +88,8 @@ impl Process {
     pub(crate) async fn last_lines(&self) -> LastLines {
         let look = async || {
             let _ = timeout(LAST_LINES, self.drained()).await;
-            self.read_last_lines().await
+            let lines = timeout(LAST_LINES, self.read_last_lines()).await;
+            lines.unwrap_or_default()
         };
         if self.report().is_none() {
             return look().await;

@@ -95,6 +95,7 @@ impl NotifySocket {
         let socket = UnixDatagram::from_std(self.socket.into())?;
         let mut buffer = vec![0; DATAGRAM];
         let mut alive_by = None;
+        let mut ready = false;
         loop {
             let next = receive(&socket, &mut buffer, self.from);
             let received = match alive_by {
@@ -108,7 +109,8 @@ impl NotifySocket {
                 continue;
             };
             let said = Said::parse(&buffer[..len]);
-            if said.ready || said.alive {
+            ready |= said.ready;
+            if ready && (said.ready || said.alive) {
                 alive_by = watchdog.map(|time| Instant::now() + time);
             }
             if said.stopping {

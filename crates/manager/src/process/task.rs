@@ -202,12 +202,12 @@ impl Task {
                 Some(ended) = self.outputs.join_next() => {
                     Input::OutputEnded(ended.unwrap_or(OutputState::Cut))
                 }
+                Some(hunted) = self.hunts.join_next() => Input::Hunted(hunted.unwrap_or(0)),
+                () = at(deadline) => Input::Tick,
                 news = next_news(&mut self.start), if !self.exit.is_set() => {
                     self.take_news(news).await;
                     continue;
                 }
-                Some(hunted) = self.hunts.join_next() => Input::Hunted(hunted.unwrap_or(0)),
-                () = at(deadline) => Input::Tick,
             };
             self.apply(input, clock::now()).await;
         }

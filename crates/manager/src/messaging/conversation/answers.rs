@@ -11,31 +11,41 @@ use procession_wire::request::ItemCredit;
 
 use super::super::answering::{ItemError, ItemSink, Request, RequestHandler, Work};
 use super::super::pipe::WriteEnd;
-use super::super::queue::{Lane, Outgoing};
-use super::Conversation;
+use super::super::queue::{Lane, Outgoing, Place};
+use super::{Conversation, State};
+
+const PANICKED: &str = "the handler panicked";
 
 impl<W: WriteEnd> Conversation<W> {
     pub(super) async fn answer(
         self: Arc<Self>,
         id: u64,
-        work: &Work,
+        work: Arc<Work>,
         request: Request,
         handler: Option<RequestHandler>,
     ) {
+        let open = Open {
+            conversation: &self,
+            id,
+            ended: false,
+        };
         let limit = self.outbox.message_limit();
         let answer = async {
             let Some(handler) = handler else {
                 return Err("this parent answers no requests".to_owned());
             };
-            let handled = AssertUnwindSafe(async { handler.call(request).await });
-            match handled.catch_unwind().await {
+            let handled = async {
+                let answer = handler.call(request).await;
+                answer.map_err(|error| error.to_string())
+            };
+            match AssertUnwindSafe(handled).catch_unwind().await {
                 Ok(Ok(reply)) if reply.len() <= limit => Ok(reply),
                 Ok(Ok(reply)) => Err(format!(
                     "the reply has {} bytes and the limit is {limit}",
                     reply.len()
                 )),
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => Err("the handler panicked".to_owned()),
+                Ok(Err(text)) => Err(text),
+                Err(_) => Err(PANICKED.to_owned()),
             }
         };
         let answer = tokio::select! {
@@ -52,62 +62,105 @@ impl<W: WriteEnd> Conversation<W> {
         };
         // The place first: what the answers take here is bounded only while the request counts as open.
         let place = self.outbox.place(Lane::Answers, payload.len()).await;
+        open.end(Outgoing::answer(head, payload), place.ok());
+    }
+
+    /// Ends a request by this frame; without a place there is nobody to send it to.
+    fn end_by(&self, id: u64, frame: Outgoing, place: Option<Place>) {
         let grant = {
             let mut state = self.lock();
-            state.accepted.end(id);
-            match head {
+            match frame.head {
                 FrameHead::Reply { .. } => state.counts.answered += 1,
                 _ => state.counts.refused += 1,
             }
+            // Together, so that no item can come after it.
+            let open = state.accepted.end(id).is_some();
+            if let Some(place) = place.filter(|_| open) {
+                let _ = self.outbox.queue_placed(frame, place);
+            }
             state.accepted.grant_due().filter(|_| state.with_credit)
         };
-        let Ok(place) = place else {
-            return;
-        };
-        let _ = self
-            .outbox
-            .put_placed(Outgoing::answer(head, payload), place);
+        self.outbox.pump();
         self.grant_requests(grant);
     }
 
-    async fn put_item(&self, id: u64, item: Bytes) -> Result<(), ItemError> {
+    async fn put_item(&self, id: u64, work: &Arc<Work>, item: Bytes) -> Result<(), ItemError> {
         let limit = self.outbox.message_limit();
         if item.len() > limit {
             let len = item.len();
             return Err(ItemError::TooLarge { len, limit });
         }
-        let cancelled = || ItemError::Cancelled;
-        let work = self
-            .lock()
-            .accepted
-            .get(id)
-            .cloned()
-            .ok_or_else(cancelled)?;
+        loop {
+            self.wait_for_item_credit(id, work).await?;
+            // Spent with the place in hand: whoever gives up here has cost nothing.
+            let place = self.outbox.place(Lane::Answers, item.len()).await;
+            let place = place.map_err(|_| ItemError::Cancelled)?;
+            let mut state = self.lock();
+            if state.item_credit(id, work) == ItemCredit::Spent {
+                state.accepted.spend_item(id, item.len());
+                let item = Outgoing::answer(FrameHead::Item { id }, item);
+                let queued = self.outbox.queue_placed(item, place);
+                drop(state);
+                self.outbox.pump();
+                return queued.map_err(|_| ItemError::Cancelled);
+            }
+            drop(state);
+            self.outbox.give_back_answer(place);
+        }
+    }
+
+    async fn wait_for_item_credit(&self, id: u64, work: &Arc<Work>) -> Result<(), ItemError> {
         loop {
             // Made before the look: what is granted in between wakes it.
             let granted = work.granted.notified();
-            let credit = {
-                let mut state = self.lock();
-                if !state.with_credit {
-                    state.accepted.grant(id, u32::MAX);
-                }
-                state.accepted.spend_item(id, item.len())
-            };
+            let credit = self.lock().item_credit(id, work);
             match credit {
-                ItemCredit::Spent => break,
-                ItemCredit::Closed => return Err(cancelled()),
+                ItemCredit::Spent => return Ok(()),
+                ItemCredit::Closed => return Err(ItemError::Cancelled),
                 ItemCredit::Wait => tokio::select! {
                     () = granted => {}
-                    () = work.cancelled.wait() => return Err(cancelled()),
+                    () = work.cancelled.wait() => return Err(ItemError::Cancelled),
                 },
             }
         }
-        let place = self.outbox.place(Lane::Answers, item.len()).await;
-        let put = place.and_then(|place| {
-            let item = Outgoing::answer(FrameHead::Item { id }, item);
-            self.outbox.put_placed(item, place)
-        });
-        put.map_err(|_| cancelled())
+    }
+}
+
+impl State {
+    /// Whether an item may be sent by whoever does this work: its id may be that of another by now.
+    fn item_credit(&mut self, id: u64, work: &Arc<Work>) -> ItemCredit {
+        match self.accepted.get(id) {
+            Some(open) if Arc::ptr_eq(open, work) => {}
+            _ => return ItemCredit::Closed,
+        }
+        if !self.with_credit {
+            self.accepted.grant(id, u32::MAX);
+        }
+        self.accepted.item_credit(id)
+    }
+}
+
+/// A request that is being answered: it has an end whatever becomes of its handler.
+struct Open<'a, W: WriteEnd> {
+    conversation: &'a Arc<Conversation<W>>,
+    id: u64,
+    ended: bool,
+}
+
+impl<W: WriteEnd> Open<'_, W> {
+    fn end(mut self, frame: Outgoing, place: Option<Place>) {
+        self.ended = true;
+        self.conversation.end_by(self.id, frame, place);
+    }
+}
+
+impl<W: WriteEnd> Drop for Open<'_, W> {
+    fn drop(&mut self) {
+        if !self.ended {
+            let head = FrameHead::Failure { id: self.id };
+            let failure = Outgoing::answer(head, Bytes::from_static(PANICKED.as_bytes()));
+            self.conversation.end_by(self.id, failure, Some(None));
+        }
     }
 }
 
@@ -115,8 +168,9 @@ impl<W: WriteEnd> ItemSink for Conversation<W> {
     fn send_item<'a>(
         &'a self,
         id: u64,
+        work: &'a Arc<Work>,
         item: Bytes,
     ) -> Pin<Box<dyn Future<Output = Result<(), ItemError>> + Send + 'a>> {
-        Box::pin(self.put_item(id, item))
+        Box::pin(self.put_item(id, work, item))
     }
 }

@@ -5,6 +5,7 @@ use futures::future::poll_immediate;
 use procession_wire::{Features, Frame, FrameDecoder, Framing, Hello};
 
 use super::*;
+use crate::ItemError;
 use crate::flag::Flag;
 use crate::lifecycle::DrainBounds;
 use crate::messaging::buffer::Limits;
@@ -390,8 +391,263 @@ async fn a_second_hello_changes_nothing() {
     child
         .conversation
         .outbox
-        .put_placed(frame, placed)
+        .queue_placed(frame, placed)
         .expect("open");
+    child.conversation.outbox.pump();
     child.write(&[Frame::Ping(2)]);
     assert_eq!(child.read().await, Frame::Pong(2));
+}
+
+async fn settle() {
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_for_a_place_or_for_credit_hear_of_the_end_of_the_output() {
+    let child = Child::new(None, 1 << 20);
+    child.write(&[Frame::Hello(Hello::new(Features::CREDIT, 7))]);
+    let mut placed = Vec::new();
+    for _ in 0..8 {
+        placed.push(child.ask("waits for credit").await);
+    }
+    let conversation = Arc::clone(&child.conversation);
+    let ninth = tokio::spawn(async move {
+        match conversation.ask("waits for a place".into(), false).await {
+            Ok(mut asking) => asking.end().await,
+            Err(_) => End::Lost,
+        }
+    });
+    let outbox = Arc::clone(child.conversation.outbox());
+    let message = tokio::spawn(async move { outbox.send("waits for credit".into()).await });
+    settle().await;
+    child.output.no_more_writers();
+    for mut asking in placed {
+        assert_eq!(asking.end().await, End::Lost);
+    }
+    let hour = Duration::from_hours(1);
+    let ninth = tokio::time::timeout(hour, ninth).await;
+    let message = tokio::time::timeout(hour, message).await;
+    assert_eq!(
+        (ninth.is_ok(), message.is_ok()),
+        (true, true),
+        "(request, message) ended within an hour of the end of the output"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_item_that_is_dropped_while_it_waits_costs_no_credit() {
+    let (held, mut hold) = tokio::sync::mpsc::channel(8);
+    let handler = RequestHandler::new(move |request: Request| {
+        let held = held.clone();
+        async move {
+            if request.message().as_bytes() == b"hold" {
+                let _ = held.try_send(request);
+                std::future::pending().await
+            }
+            Ok("echo".into())
+        }
+    });
+    let mut child = Child::new(Some(handler), 64);
+    child.write(&[Frame::Hello(Hello::new(Features::CREDIT, 7))]);
+    let credit = Frame::Credit {
+        lane: 100,
+        bytes: 1000,
+    };
+    child.write(&[request(100, "hold"), credit]);
+    let held = hold.recv().await.expect("it came");
+    for id in 1..=20 {
+        child.write(&[request(id, "echo")]);
+    }
+    settle().await;
+    for _ in 0..10 {
+        let mut item = Box::pin(held.item(vec![0; 100]));
+        assert!(
+            poll_immediate(&mut item).await.is_none(),
+            "there is no place"
+        );
+    }
+    let item = tokio::spawn(async move { held.item(vec![1; 100]).await });
+    // The child reads all that comes.
+    for _ in 0..22 {
+        child.read().await;
+    }
+    let sent = tokio::time::timeout(Duration::from_hours(1), item).await;
+    assert!(sent.is_ok(), "1000 were granted, and nothing was sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_to_the_pings_of_a_slow_reader_are_bounded() {
+    let child = Child::new(None, 4096);
+    child.write(&[Frame::Hello(Hello::new(Features::CREDIT, 7))]);
+    let pings: Vec<_> = (0..6000).map(Frame::Ping).collect();
+    for _ in 0..100 {
+        child.write(&pings);
+        settle().await;
+        child.input.child_reads(4096);
+        settle().await;
+    }
+    let mut queued = 0;
+    loop {
+        let read = child.input.child_reads(4096).len();
+        if read == 0 {
+            break;
+        }
+        queued += read;
+        settle().await;
+    }
+    assert!(queued < 256 * 1024, "{queued} bytes of answers were queued");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_that_cannot_be_written_do_not_gather() {
+    let child = Child::new(None, 64);
+    child.write(&[Frame::Hello(Hello::new(Features::CREDIT, 7))]);
+    settle().await;
+    let outbox = child.conversation.outbox();
+    let every = Duration::from_millis(10);
+    let pings =
+        crate::messaging::pings::run(SharedPings::default(), Arc::clone(outbox), every, |_| ());
+    let _ = tokio::time::timeout(Duration::from_mins(10), pings).await;
+    let waiting = outbox.control_bytes();
+    assert!(
+        waiting < 65 * 1024,
+        "{waiting} bytes of pings after ten minutes"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_has_ended_sends_nothing_into_another_of_its_id() {
+    let (held, mut hold) = tokio::sync::mpsc::channel(8);
+    let handler = RequestHandler::new(move |request: Request| {
+        let held = held.clone();
+        async move {
+            let waits = request.message().as_bytes() == b"second";
+            let _ = held.try_send(request);
+            if waits {
+                std::future::pending().await
+            }
+            Ok("answered".into())
+        }
+    });
+    let mut child = Child::greeted(Some(handler)).await;
+    child.write(&[request(1, "first")]);
+    let first = hold.recv().await.expect("it came");
+    assert_eq!(child.read().await, reply(1, "answered"));
+    child.write(&[
+        request(1, "second"),
+        Frame::Credit {
+            lane: 1,
+            bytes: 1000,
+        },
+    ]);
+    let _second = hold.recv().await.expect("it came");
+    let sent = first.item("of the first").await;
+    assert_eq!(sent, Err(ItemError::Cancelled));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_small_does_not_keep_what_was_read_with_it() {
+    fn resident() -> usize {
+        let statm = std::fs::read_to_string("/proc/self/statm").expect("linux");
+        let pages: usize = statm
+            .split(' ')
+            .nth(1)
+            .expect("resident")
+            .parse()
+            .expect("pages");
+        pages * 4096
+    }
+    let mut child = Child::greeted(None).await;
+    let asked = child.conversation.ask("items".into(), true).await;
+    let mut asking = asked.expect("asked");
+    let (id, _) = child.request().await;
+    let mut bytes = BytesMut::new();
+    let padding = Frame::Extension {
+        kind: 0x80,
+        payload: vec![1; (1 << 20) + (64 << 10) + 900].into(),
+    };
+    padding.encode(LIMIT, &mut bytes).expect("fits");
+    let item = Frame::Item {
+        id,
+        payload: "x".into(),
+    };
+    item.encode(LIMIT, &mut bytes).expect("fits");
+    let before = resident();
+    for _ in 0..100 {
+        child.output.child_writes(&bytes);
+        settle().await;
+    }
+    let grown = resident().saturating_sub(before);
+    let mut held = Vec::new();
+    while let Some(crate::messaging::asking::Next::Item(item)) =
+        poll_immediate(std::future::poll_fn(|cx| asking.poll_next(cx))).await
+    {
+        held.push(item);
+    }
+    assert!(
+        grown < 64 << 20 && held.len() == 100,
+        "{} items of one byte hold {} MiB",
+        held.len(),
+        grown >> 20
+    );
+}
+
+/// A child that does not announce the feature is granted nothing.
+#[tokio::test(start_paused = true)]
+async fn a_child_without_credit_is_granted_none() {
+    let mut child = Child::new(Some(handler()), 1 << 20);
+    child.write(&[Frame::Hello(Hello::new(Features::NONE, 7))]);
+    settle().await;
+    let asked = child.conversation.ask("items".into(), true).await;
+    let mut asking = asked.expect("asked");
+    let Frame::Request { id, .. } = child.read().await else {
+        panic!("a request");
+    };
+    let item = Frame::Item {
+        id,
+        payload: vec![9; 64 * 1024].into(),
+    };
+    for _ in 0..20 {
+        child.write(std::slice::from_ref(&item));
+        let next = std::future::poll_fn(|cx| asking.poll_next(cx)).await;
+        assert!(
+            matches!(next, crate::messaging::asking::Next::Item(_)),
+            "{next:?}"
+        );
+    }
+    child.write(&[reply(id, "done"), request(1, "items"), request(2, "echo")]);
+    assert_eq!(asking.end().await, End::Reply("done".into()));
+    let mut ends = 0;
+    while ends < 2 {
+        match child.read().await {
+            Frame::Item { id: 1, .. } => {}
+            Frame::Reply { .. } => ends += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Whatever a handler does, its request ends.
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_panics_where_nobody_looks_for_it_fails_its_request() {
+    struct Rude;
+    impl Drop for Rude {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking(), "on purpose, in a drop");
+        }
+    }
+    let handler = RequestHandler::new(|_| async {
+        let _rude = Rude;
+        std::future::pending().await
+    });
+    let mut child = Child::greeted(Some(handler)).await;
+    child.write(&[request(1, "x")]);
+    while child.conversation.counts().answering == 0 {
+        tokio::task::yield_now().await;
+    }
+    child.write(&[Frame::Cancel { id: 1 }]);
+    assert!(matches!(child.read().await, Frame::Failure { id: 1, .. }));
+    assert_eq!(child.conversation.counts().answering, 0);
 }

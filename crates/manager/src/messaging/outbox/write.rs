@@ -136,9 +136,7 @@ impl<W: WriteEnd> Outbox<W> {
         match result {
             Ok(count) => {
                 let written = state.queue.advance(count);
-                for (index, places) in self.places.iter().enumerate() {
-                    places.give_back(written.places[index], written.bytes[index]);
-                }
+                self.give_all_back(&written);
                 self.progress.notify_waiters();
             }
             Err(error) => self.close_locked(state, failed(&error)),

@@ -41,16 +41,13 @@ impl Outgoing {
     }
 
     /// A request, and the first credit for its items.
-    pub(crate) fn request(id: u64, payload: Bytes, credit: u32) -> Self {
-        let credit = FrameHead::Credit {
-            lane: id,
-            bytes: credit,
-        };
+    pub(crate) fn request(id: u64, payload: Bytes, credit: Option<u32>) -> Self {
+        let credit = credit.map(|bytes| FrameHead::Credit { lane: id, bytes });
         Self {
             lane: Lane::Requests,
             head: FrameHead::Request { id },
             payload,
-            followed_by: Some(credit.prefix(0)),
+            followed_by: credit.map(|credit| credit.prefix(0)),
         }
     }
 

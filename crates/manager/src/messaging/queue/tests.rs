@@ -180,7 +180,7 @@ fn lanes_wait_each_for_themselves() {
     let answer = |id| Outgoing::answer(FrameHead::Reply { id }, Bytes::from_static(b"r"));
     queue.push(Outgoing::message(Bytes::from_static(b"m")), Some(1), None);
     for id in 1..=3 {
-        let request = Outgoing::request(id, Bytes::from_static(b"q"), 9);
+        let request = Outgoing::request(id, Bytes::from_static(b"q"), Some(9));
         queue.push(request, Some(1), None);
     }
     assert!(!queue.has_work());

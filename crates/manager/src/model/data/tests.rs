@@ -78,7 +78,7 @@ fn full_cmd_json() -> serde_json::Value {
             "lease_ms": 5000,
         },
         "logging": { "streams": "stdout_and_stderr", "route": "file", "limit": 1_048_576 },
-        "ready_when": { "notify": { "watchdog": 2000 } },
+        "ready_when": { "notify": { "watchdog_ms": 2000 } },
         "start_deadline_ms": null,
         "timeout_ms": 1500,
         "leftovers": "leave",

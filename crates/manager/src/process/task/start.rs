@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::super::notify::{NotifySocket, Told};
-use super::super::{Process, StartState};
+use super::super::{EXIT_AFTER_BROKEN_PIPE, Process, StartState};
 use crate::clock;
 use crate::events::Event;
 use crate::lifecycle::Input;
@@ -60,6 +60,8 @@ pub(super) struct Start {
     liveness: Option<Liveness>,
     /// How often it is sent a ping.
     every: Option<Duration>,
+    /// Its output has ended before it had started, for this reason; it has until then to exit.
+    ending: Option<(tokio::time::Instant, Arc<str>)>,
     /// Its silence has been told.
     silent: bool,
 }
@@ -68,6 +70,8 @@ pub(super) struct Start {
 #[derive(Debug)]
 pub(super) enum News {
     Seen,
+    /// It has ended its output too early, and has not exited.
+    Ended(Arc<str>),
     Told(Told),
 }
 
@@ -91,6 +95,7 @@ impl Start {
             tasks: JoinSet::new(),
             liveness: messaging.and_then(Messaging::liveness_check),
             every: None,
+            ending: None,
             silent: false,
         }
     }
@@ -110,6 +115,10 @@ impl Start {
         tokio::select! {
             Ok(()) = self.signs.changed() => News::Seen,
             Some(told) = self.told.recv() => News::Told(told),
+            reason = ended(self.ending.clone()) => {
+                self.ending = None;
+                News::Ended(reason)
+            }
             else => std::future::pending().await,
         }
     }
@@ -176,6 +185,10 @@ impl Start {
     pub(super) fn take(&mut self, news: News, process: &Process, context: &Context) -> Vec<Input> {
         match news {
             News::Seen => self.seen(process, context),
+            News::Ended(reason) => {
+                fail(process, &reason);
+                vec![Input::StartBroken]
+            }
             News::Told(told) => Self::heard(told, process, context).into_iter().collect(),
         }
     }
@@ -208,8 +221,13 @@ impl Start {
         if let (Some(reason), true) = (&seen.lost, inputs.is_empty())
             && !self.has_begun(&seen, process)
         {
-            fail(process, reason);
-            inputs.push(Input::StartBroken);
+            if seen.at_end {
+                let until = tokio::time::Instant::now() + EXIT_AFTER_BROKEN_PIPE;
+                self.ending.get_or_insert((until, Arc::clone(reason)));
+            } else {
+                fail(process, reason);
+                inputs.push(Input::StartBroken);
+            }
         }
         inputs.extend(self.heeds(&seen, process, context));
         inputs
@@ -263,6 +281,15 @@ impl Start {
             _ => format!("there was no hello within {within:?}: does the program speak frames?"),
         }
     }
+}
+
+/// Resolves when its time to exit is over.
+async fn ended(ending: Option<(tokio::time::Instant, Arc<str>)>) -> Arc<str> {
+    let Some((until, reason)) = ending else {
+        return std::future::pending().await;
+    };
+    tokio::time::sleep_until(until).await;
+    reason
 }
 
 /// The first line that shows that it is ready.
