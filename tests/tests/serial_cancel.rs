@@ -81,7 +81,7 @@ fn a_deadline_is_kept_and_cancels() {
                 assert!(matches!(error, RequestError::TimedOut { .. }), "{error}");
                 let took = ended - asked;
                 assert!(took >= deadline, "{took:?} of {deadline:?}");
-                late.push(took - deadline);
+                late.push(took.saturating_sub(deadline));
                 says(&mut messages, format!("begun {number}")).await;
                 says(&mut messages, format!("cancelled {number}")).await;
                 seen.push(ended.elapsed());
