@@ -17,6 +17,8 @@ use procession_tests::{Within as _, alone, checked, ci_factor, fixture, say, wor
 const ROUNDS: usize = 100;
 /// From the drop to what the child says about it.
 const BOUND: Duration = Duration::from_millis(50);
+/// From a deadline to the error and to the child, where the machine may be busy when the timer is due.
+const LATE: Duration = Duration::from_millis(250);
 
 fn sees_cancels(how: &str, messaging: Messaging) -> Cmd {
     let messaging = messaging.framing(Framing::Frames);
@@ -117,8 +119,8 @@ fn a_deadline_is_kept_and_cancels() {
                 }
             }
             assert!(seen.len() > ROUNDS / 2, "only {} had begun", seen.len());
-            judge(&format!("{how}, after the deadline"), late, BOUND);
-            judge(&format!("{how}, from there to the child"), seen, BOUND);
+            judge(&format!("{how}, after the deadline"), late, LATE);
+            judge(&format!("{how}, from there to the child"), seen, LATE);
         });
     }
 }

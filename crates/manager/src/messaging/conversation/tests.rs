@@ -444,7 +444,7 @@ async fn an_item_that_is_dropped_while_it_waits_costs_no_credit() {
         async move {
             if request.message().as_bytes() == b"hold" {
                 let _ = held.try_send(request);
-                std::future::pending().await;
+                std::future::pending::<()>().await;
             }
             Ok("echo".into())
         }
@@ -526,7 +526,7 @@ async fn a_request_that_has_ended_sends_nothing_into_another_of_its_id() {
             let waits = request.message().as_bytes() == b"second";
             let _ = held.try_send(request);
             if waits {
-                std::future::pending().await;
+                std::future::pending::<()>().await;
             }
             Ok("answered".into())
         }
