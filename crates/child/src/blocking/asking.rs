@@ -148,7 +148,7 @@ impl Deadline {
     }
 
     fn patience(self) -> Patience {
-        self.at.map_or(Patience::Deaf, Patience::Until)
+        self.at.map_or(Patience::Interruptible, Patience::Until)
     }
 
     fn ended(self) -> Ended {

@@ -2,9 +2,10 @@
 //!
 //! **The reading role.** Whoever waits for something that comes by the input reads the pipe itself:
 //! a thread in `receive`, or one that sends and has no credit. So a message reaches the program with
-//! no thread between, and a round trip costs one read and one write. The role is the [`ReadEnd`],
-//! taken out of the inbox while it is used. Those who wait meanwhile sleep until the reader has
-//! something for them or gives the role back.
+//! no thread between, and a round trip costs one read and one write; a poll besides for all but
+//! `receive`, so that `finish` on another thread ends the wait. The role is the [`ReadEnd`], taken out
+//! of the inbox while it is used. Those who wait meanwhile sleep until the reader has something for
+//! them or gives the role back.
 //!
 //! While the program is busy elsewhere, the *watcher*, a thread of this crate, takes the role, so
 //! that stop, ping, credit and the end of input are seen at all times:
@@ -107,7 +108,7 @@ pub(super) enum Lane {
 /// How a thread that waits reads the pipe.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Patience {
-    /// At once: one system call a message. Only the pipe ends the wait.
+    /// At once: one system call a message. Only the pipe ends the wait. For `receive` alone.
     Deaf,
     /// So that the end of this connection can interrupt it.
     Interruptible,

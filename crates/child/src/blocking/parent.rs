@@ -278,6 +278,9 @@ impl Parent {
     /// Ends the connection: flushes, over frames says `bye` with this status, and closes both ends,
     /// for all clones. The status is by convention that with which the program exits.
     ///
+    /// Other threads that wait for a request, a reply or credit do so no longer; one that waits in
+    /// [`receive`](Self::receive), until the next bytes or the end of the input pipe.
+    ///
     /// # Errors
     ///
     /// [`SendError::ParentGone`] and [`SendError::Io`]: not all that was sent has reached the kernel.

@@ -12,7 +12,8 @@ use crate::{HandlerError, RequestError, RequestOptions, ServeError};
 
 impl Parent {
     /// Answers requests from the parent on this thread, one at a time, until the parent asks this
-    /// program to stop or ends the input. What has been accepted by then is answered first.
+    /// program to stop or ends the input. What has been accepted by then is answered first. Ends too
+    /// after a handler or another thread has called [`finish`](Self::finish), which fails what is open.
     ///
     /// What the handler returns is the reply; its error, or the message of its panic, is the failure
     /// that the parent is sent. Either way the next request is taken. Every request has exactly one

@@ -59,9 +59,11 @@ impl Endpoint {
 
     fn next_request(&self) -> Option<Arrived> {
         self.flush_fed();
-        let next = self.wait_alone(Patience::Deaf, |session, waker| match session.requests() {
-            Some(requests) => requests.poll_request(waker),
-            None => Poll::Ready(None),
+        let next = self.wait_alone(Patience::Interruptible, |session, waker| {
+            match session.requests() {
+                Some(requests) => requests.poll_request(waker),
+                None => Poll::Ready(None),
+            }
         });
         next.flatten()
     }

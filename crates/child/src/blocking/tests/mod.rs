@@ -56,6 +56,11 @@ impl Parent {
         lock(&self.endpoint().inbox).is_awaited()
     }
 
+    /// Whether someone has the reading role.
+    fn has_reader(&self) -> bool {
+        lock(&self.endpoint().inbox).reader.is_none()
+    }
+
     /// Whether someone is in the middle of a write.
     fn is_writing(&self) -> bool {
         self.endpoint().output.as_ref().unwrap().try_lock().is_err()

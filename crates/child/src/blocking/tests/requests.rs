@@ -17,6 +17,9 @@ use crate::{
 const SOON: RequestOptions = RequestOptions::new().deadline(Duration::from_millis(20));
 const WHENEVER: RequestOptions = RequestOptions::new().no_deadline();
 
+/// For what takes no time unless it never comes.
+const LONG: Duration = Duration::from_mins(1);
+
 fn reply(id: u64, payload: &'static str) -> Frame {
     let payload = payload.into();
     Frame::Reply { id, payload }
@@ -500,6 +503,76 @@ fn finish_fails_what_is_in_hand_once() {
         ),
         "{outcome:?}"
     );
+}
+
+#[test]
+fn finish_by_a_handler_ends_serving_on_all_threads() {
+    for threads in [1, 2, 4] {
+        let (child, mut parent) = frames(NEVER);
+        let (ended, end) = sync_channel(1);
+        let serving = child.clone();
+        thread::spawn(move || {
+            let finishing = serving.clone();
+            let served = serving.serve_on(threads, |_| {
+                // Another thread reads by now, if there is one.
+                until(|| threads == 1 || finishing.has_reader());
+                thread::sleep(Duration::from_millis(20));
+                finishing.clone().finish(3)?;
+                Ok("too late".into())
+            });
+            ended.send(served).unwrap();
+        });
+        parent.request_without_credit(1, "");
+        while parent.next() != Some(Frame::Bye { status: 3 }) {}
+        end.recv_timeout(LONG).expect("it still serves").unwrap();
+    }
+}
+
+#[test]
+fn finish_by_another_thread_ends_serving_and_asking() {
+    let waits: [fn(&crate::Parent); 3] = [
+        |child| child.serve(echo).unwrap(),
+        |child| child.serve_on(2, echo).unwrap(),
+        |child| {
+            let outcome = child.request_with("?", &WHENEVER);
+            let gone = matches!(outcome, Err(RequestError::ParentGone));
+            assert!(gone, "{outcome:?}");
+        },
+    ];
+    for wait in waits {
+        let (child, mut parent) = frames(NEVER);
+        let (ended, end) = sync_channel(1);
+        let waiting = child.clone();
+        thread::spawn(move || {
+            wait(&waiting);
+            ended.send(()).unwrap();
+        });
+        until(|| child.has_reader());
+        // Until it is in the middle of the read.
+        thread::sleep(Duration::from_millis(20));
+        child.finish(0).unwrap();
+        end.recv_timeout(LONG).expect("it still waits");
+        while parent.next() != Some(Frame::Bye { status: 0 }) {}
+    }
+}
+
+#[test]
+fn finish_ends_a_wait_for_credit_without_a_deadline() {
+    let (child, mut parent) = connected(Framing::Frames, NEVER);
+    parent.greet_without_credit();
+    let (ended, end) = sync_channel(1);
+    // One reads meanwhile, and the other sleeps.
+    for _ in 0..2 {
+        let (child, ended) = (child.clone(), ended.clone());
+        thread::spawn(move || ended.send(child.request_with("?", &WHENEVER)).unwrap());
+    }
+    until(|| child.has_reader() && child.is_awaited());
+    thread::sleep(Duration::from_millis(20));
+    child.finish(0).unwrap();
+    for _ in 0..2 {
+        let outcome = end.recv_timeout(LONG).expect("it still waits");
+        assert!(outcome.is_err(), "{outcome:?}");
+    }
 }
 
 #[test]
