@@ -13,7 +13,7 @@ use procession_wire::FrameHead;
 use super::endpoint::{Endpoint, Patience};
 use crate::{
     Message, RequestError, RequestOptions,
-    core::{Lost, Step},
+    core::{Lost, Place, Step},
     lock,
 };
 
@@ -127,12 +127,16 @@ impl Endpoint {
     fn wait_for_request_credit(&self, deadline: Deadline) -> Result<(), RequestError> {
         // The parent may be waiting for what was fed.
         self.flush_fed();
+        let mut place = Place::default();
         let waited = self.wait_alone(deadline.patience(), |session, waker| {
             match session.requests() {
-                Some(requests) => requests.asking().poll_credit(waker),
+                Some(requests) => requests.asking().poll_credit(&mut place, waker),
                 None => Poll::Ready(()),
             }
         });
+        if let Some(requests) = lock(&self.inbox).session.requests() {
+            requests.asking().leave(&mut place);
+        }
         waited.ok_or_else(|| deadline.ended().into_error())
     }
 }

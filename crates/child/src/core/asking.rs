@@ -24,8 +24,10 @@ pub(crate) struct Asking {
     asked: Asked<()>,
     answers: HashMap<u64, Answer>,
     credit: SendCredit,
-    /// Wait for credit.
-    askers: Wakers,
+    /// Wait for credit, each in a place of its own: two of one task have the same waker, and one of
+    /// them may go.
+    askers: HashMap<u64, Waker>,
+    last_place: u64,
     lost: bool,
 }
 
@@ -37,6 +39,10 @@ struct Answer {
     end: Option<Result<Message, Lost>>,
     waker: Option<Waker>,
 }
+
+/// Where one who waits for credit has left a waker, if it has. To be [left](Asking::leave).
+#[derive(Debug, Default)]
+pub(crate) struct Place(Option<u64>);
 
 /// Why there is no reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,24 +60,44 @@ pub(crate) enum Step {
     End(Result<Message, Lost>),
 }
 
+#[cfg(feature = "tokio")]
+impl Place {
+    pub(crate) fn is_taken(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
 impl Asking {
     pub(super) fn new() -> Self {
         Self {
             asked: Asked::new(ITEM_WINDOW),
             answers: HashMap::new(),
             credit: SendCredit::new(),
-            askers: Wakers::default(),
+            askers: HashMap::new(),
+            last_place: 0,
             lost: false,
         }
     }
 
     /// Ready when [`try_ask`](Self::try_ask) has an outcome.
-    pub(crate) fn poll_credit(&mut self, waker: &Waker) -> Poll<()> {
+    pub(crate) fn poll_credit(&mut self, place: &mut Place, waker: &Waker) -> Poll<()> {
         if self.lost || self.credit.may_send() {
+            self.leave(place);
             return Poll::Ready(());
         }
-        self.askers.register(waker);
+        let place = place.0.get_or_insert_with(|| {
+            self.last_place += 1;
+            self.last_place
+        });
+        self.askers.insert(*place, waker.clone());
         Poll::Pending
+    }
+
+    /// One who waited for credit does so no longer. Nobody else has to be told: credit wakes all.
+    pub(crate) fn leave(&mut self, place: &mut Place) {
+        if let Some(place) = place.0.take() {
+            self.askers.remove(&place);
+        }
     }
 
     /// A new request, which has to be sent at once: its id, and the credit for items that has to follow
@@ -128,7 +154,7 @@ impl Asking {
     pub(super) fn grant(&mut self, bytes: u32) -> Wakers {
         self.credit.grant(bytes);
         if self.credit.may_send() {
-            self.askers.take()
+            self.take_askers()
         } else {
             Wakers::default()
         }
@@ -175,10 +201,23 @@ impl Asking {
     pub(super) fn lose_all(&mut self) -> Wakers {
         self.lost = true;
         self.asked.lose_all();
-        let mut wakers = self.askers.take();
+        let mut wakers = self.take_askers();
         for answer in self.answers.values_mut() {
             answer.end.get_or_insert(Err(Lost::Gone));
             wakers.push(answer.waker.take());
+        }
+        wakers
+    }
+
+    #[cfg(test)]
+    pub(crate) fn waiting_askers(&self) -> usize {
+        self.askers.len()
+    }
+
+    fn take_askers(&mut self) -> Wakers {
+        let mut wakers = Wakers::default();
+        for (_, waker) in self.askers.drain() {
+            wakers.push(Some(waker));
         }
         wakers
     }

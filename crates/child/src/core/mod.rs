@@ -21,7 +21,7 @@ mod requests;
 mod session;
 mod wakers;
 
-pub(crate) use asking::{Asking, Lost, Step};
+pub(crate) use asking::{Asking, Lost, Place, Step};
 pub(crate) use events::Events;
 pub(crate) use input::InputBuffer;
 pub(crate) use requests::{Arrived, Key, Requests, Sendable};

@@ -7,7 +7,7 @@ use procession_wire::{
 };
 
 use super::{
-    Arrived, InputBuffer, Key, Lost, Sendable, Session, Step,
+    Arrived, InputBuffer, Key, Lost, Place, Sendable, Session, Step,
     session::tests::{control, feed, frames, taken},
 };
 use crate::{
@@ -305,12 +305,33 @@ fn asking_waits_for_credit_in_its_own_lane() {
     told(&mut session, &[Frame::Credit { lane: 0, bytes: 99 }]);
     let requests = session.requests().unwrap();
     assert!(requests.asking().try_ask(0, false).is_none());
-    assert!(requests.asking().poll_credit(waker()).is_pending());
+    assert!(
+        requests
+            .asking()
+            .poll_credit(&mut Place::default(), waker())
+            .is_pending()
+    );
     told(&mut session, &[Frame::Credit { lane, bytes: 65 }]);
     assert!(session.take_events().is_some(), "whoever waits is told");
     ask(&mut session, false);
     let requests = session.requests().unwrap();
     assert!(requests.asking().try_ask(0, false).is_none());
+}
+
+#[test]
+fn one_who_no_longer_waits_for_credit_takes_only_its_own_place_along() {
+    let mut session = frames();
+    let asking = session.requests().unwrap().asking();
+    let [mut stays, mut goes] = [Place::default(), Place::default()];
+    for _ in 0..2 {
+        assert!(asking.poll_credit(&mut stays, waker()).is_pending());
+        assert!(asking.poll_credit(&mut goes, waker()).is_pending());
+    }
+    assert_eq!(asking.waiting_askers(), 2);
+    asking.leave(&mut goes);
+    assert_eq!(asking.waiting_askers(), 1);
+    asking.leave(&mut stays);
+    assert_eq!(asking.waiting_askers(), 0);
 }
 
 #[test]

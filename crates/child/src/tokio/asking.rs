@@ -17,7 +17,7 @@ use tokio::time::{Sleep, sleep};
 use super::endpoint::Endpoint;
 use crate::{
     Message, RequestError, RequestOptions,
-    core::{Lost, Step},
+    core::{Lost, Place, Step},
     lock,
 };
 
@@ -47,6 +47,12 @@ struct Asked {
     endpoint: Arc<Endpoint>,
     id: u64,
     deadline: Deadline,
+}
+
+/// One who waits for credit, and may be dropped while it does.
+struct Asker<'a> {
+    endpoint: &'a Endpoint,
+    place: Place,
 }
 
 /// Until when a request waits.
@@ -94,8 +100,12 @@ impl Endpoint {
         self.check_length(message.len())?;
         let payload = message.into_bytes();
         let mut deadline = Deadline::new(options);
+        let mut asker = Asker {
+            endpoint: self,
+            place: Place::default(),
+        };
         let id = poll_fn(|cx| {
-            if let Poll::Ready(asked) = self.poll_ask(cx, &payload, keeps_items) {
+            if let Poll::Ready(asked) = asker.poll_ask(cx, &payload, keeps_items) {
                 return Poll::Ready(asked);
             }
             deadline.poll(cx).map(|ended| Err(ended.into_error()))
@@ -107,28 +117,31 @@ impl Endpoint {
             deadline,
         })
     }
+}
 
+impl Asker<'_> {
     fn poll_ask(
-        &self,
+        &mut self,
         cx: &Context<'_>,
         payload: &Bytes,
         keeps_items: bool,
     ) -> Poll<Result<u64, RequestError>> {
-        let mut outbox = lock(self.outbox()?);
+        let endpoint = self.endpoint;
+        let mut outbox = lock(endpoint.outbox()?);
         outbox.check()?;
         if !outbox.has_room() {
             outbox.waiting.register(cx.waker());
             outbox.want_all();
             drop(outbox);
-            self.wake_driver();
+            endpoint.wake_driver();
             return Poll::Pending;
         }
-        let asked = match lock(&self.inbox).session.requests() {
+        let asked = match lock(&endpoint.inbox).session.requests() {
             Some(requests) => {
                 let asked = requests.asking().try_ask(payload.len(), keeps_items);
                 if asked.is_none() {
                     // Under one lock with the attempt: whatever makes it ready comes later.
-                    let _ = requests.asking().poll_credit(cx.waker());
+                    let _ = requests.asking().poll_credit(&mut self.place, cx.waker());
                 }
                 asked
             }
@@ -139,16 +152,27 @@ impl Endpoint {
                 outbox.place_frame(FrameHead::Request { id }, payload.clone());
                 outbox.place_frame(FrameHead::Credit { lane: id, bytes }, Bytes::new());
                 outbox.want_all();
-                self.write(outbox);
+                endpoint.write(outbox);
                 Poll::Ready(Ok(id))
             }
             Some(Err(lost)) => Poll::Ready(Err(lost.into_error())),
             None => {
                 drop(outbox);
                 // The parent may be waiting for what was fed.
-                self.start_flush();
+                endpoint.start_flush();
                 Poll::Pending
             }
+        }
+    }
+}
+
+impl Drop for Asker<'_> {
+    fn drop(&mut self) {
+        if !self.place.is_taken() {
+            return;
+        }
+        if let Some(requests) = lock(&self.endpoint.inbox).session.requests() {
+            requests.asking().leave(&mut self.place);
         }
     }
 }

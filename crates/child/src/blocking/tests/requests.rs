@@ -370,6 +370,20 @@ fn a_deadline_cuts_the_wait_for_credit_too() {
 }
 
 #[test]
+fn a_wait_for_credit_that_is_over_leaves_nothing() {
+    let (child, mut parent) = connected(Framing::Frames, NEVER);
+    parent.greet_without_credit();
+    let brief = RequestOptions::new().deadline(Duration::from_micros(10));
+    for _ in 0..100 {
+        let late = child.request_with("?", &brief);
+        assert!(matches!(late, Err(RequestError::TimedOut(_))), "{late:?}");
+    }
+    let mut inbox = lock(&child.endpoint().inbox);
+    let requests = inbox.session.requests().unwrap();
+    assert_eq!(requests.asking().waiting_askers(), 0);
+}
+
+#[test]
 fn items_are_iterated_and_then_there_is_the_reply() {
     let (child, mut parent) = frames(NEVER);
     let asker = thread::spawn(move || {

@@ -11,7 +11,9 @@ use tokio::{sync::Notify, test};
 
 use super::{connected, frames, lines, poll_once};
 use crate::{
-    HandlerError, ItemError, Message, RequestError, RequestOptions, ServeError, lock,
+    HandlerError, ItemError, Message, RequestError, RequestOptions, ServeError,
+    core::Place,
+    lock,
     test_parent::{LIMIT, channel, encoded, until},
     tokio::{Parent, Request},
 };
@@ -297,7 +299,8 @@ async fn a_request_that_is_dropped_is_cancelled_once_it_was_sent() {
     until(|| {
         let credit = |session: &mut crate::core::Session| {
             let waker = std::task::Waker::noop();
-            session.requests().unwrap().asking().poll_credit(waker)
+            let requests = session.requests().unwrap();
+            requests.asking().poll_credit(&mut Place::default(), waker)
         };
         credit(&mut lock(&child.endpoint().inbox).session).is_ready()
     });
@@ -341,6 +344,29 @@ async fn a_deadline_cancels_and_cuts_the_wait_for_credit_too() {
         Err(RequestError::TimedOut(_))
     ));
     assert_eq!(parent.answer(), Some(Frame::Cancel { id: late }));
+}
+
+#[test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_for_credit_that_is_over_leaves_nothing() {
+    let (child, mut parent) = connected(Framing::Frames).await;
+    parent.greet_without_credit();
+    let waiting_askers = || {
+        let mut inbox = lock(&child.endpoint().inbox);
+        let requests = inbox.session.requests().unwrap();
+        requests.asking().waiting_askers()
+    };
+    let mut patient = Box::pin(child.request("patient"));
+    assert!(poll_once(patient.as_mut()).is_pending());
+    for _ in 0..10 {
+        // By the same task, so with the same waker.
+        assert!(poll_once(child.request("dropped")).is_pending());
+    }
+    assert_eq!(waiting_askers(), 1);
+    let late = child.request_with("late", &SOON).await;
+    assert!(matches!(late, Err(RequestError::TimedOut(_))), "{late:?}");
+    assert_eq!(waiting_askers(), 1);
+    drop(patient);
+    assert_eq!(waiting_askers(), 0);
 }
 
 #[test(flavor = "multi_thread", worker_threads = 2)]
