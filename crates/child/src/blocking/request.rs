@@ -116,7 +116,11 @@ impl Request {
                 Some(Sendable::Cancelled) => return Err(ItemError::Cancelled),
                 Some(Sendable::Answered) => return Err(ItemError::Answered),
                 Some(Sendable::Gone) => return Err(ItemError::ParentGone),
-                None => self.wait(Requests::poll_item),
+                None => {
+                    // The parent may be waiting for what was fed.
+                    self.endpoint.flush_fed();
+                    self.wait(Requests::poll_item);
+                }
             }
         }
     }

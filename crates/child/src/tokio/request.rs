@@ -165,7 +165,12 @@ impl Request {
             Some(Sendable::Cancelled) => Poll::Ready(Err(ItemError::Cancelled)),
             Some(Sendable::Answered) => Poll::Ready(Err(ItemError::Answered)),
             Some(Sendable::Gone) => Poll::Ready(Err(ItemError::ParentGone)),
-            None => Poll::Pending,
+            None => {
+                drop(outbox);
+                // The parent may be waiting for what was fed.
+                self.endpoint.start_flush();
+                Poll::Pending
+            }
         }
     }
 }

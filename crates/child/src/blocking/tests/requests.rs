@@ -244,6 +244,26 @@ fn items_go_out_as_there_is_credit() {
 }
 
 #[test]
+fn what_was_fed_goes_out_before_an_item_waits_for_credit() {
+    let (child, mut parent) = frames(NEVER);
+    let server = thread::spawn(move || {
+        child.serve(|request| {
+            child.feed("fed")?;
+            request.item("item")?;
+            Ok("done".into())
+        })
+    });
+    parent.request_without_credit(1, "");
+    assert_eq!(parent.next_message(), b"fed");
+    parent.grant_on(1, 100);
+    let payload = "item".into();
+    assert_eq!(parent.answer(), Some(Frame::Item { id: 1, payload }));
+    assert_eq!(parent.answer(), Some(reply(1, "done")));
+    parent.close_input();
+    server.join().unwrap().unwrap();
+}
+
+#[test]
 fn a_cancel_reaches_a_handler_that_waits_for_credit_or_for_it() {
     let (child, mut parent) = frames(TICK);
     let (called, calls) = sync_channel(4);

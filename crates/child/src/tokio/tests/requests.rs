@@ -255,6 +255,31 @@ async fn items_go_out_as_there_is_credit() {
 }
 
 #[test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_fed_goes_out_before_an_item_waits_for_credit() {
+    let (child, mut parent) = frames().await;
+    let server = tokio::spawn(async move {
+        let feeding = child.clone();
+        let serving = child.serve(1, move |request| {
+            let child = feeding.clone();
+            async move {
+                child.feed("fed").await?;
+                request.item("item").await?;
+                Ok("done".into())
+            }
+        });
+        serving.await
+    });
+    parent.request_without_credit(1, "");
+    assert_eq!(parent.next_message(), b"fed");
+    parent.grant_on(1, 100);
+    let payload = "item".into();
+    assert_eq!(parent.answer(), Some(Frame::Item { id: 1, payload }));
+    assert_eq!(parent.answer(), Some(reply(1, "done")));
+    parent.close_input();
+    server.await.unwrap().unwrap();
+}
+
+#[test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancel_reaches_a_handler_that_waits_for_credit_or_for_it() {
     let (child, mut parent) = frames().await;
     let (called, calls) = sync_channel(4);
