@@ -55,8 +55,8 @@ impl RequestOptions {
         }
     }
 
-    /// The most time from the call to the reply, waiting for credit included. After it the request is
-    /// cancelled.
+    /// The most time from the call to the reply, waiting for credit and taking the items included.
+    /// After it the request is cancelled, and what has come and was not taken is not given.
     pub const fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self

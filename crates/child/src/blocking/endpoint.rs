@@ -206,7 +206,7 @@ impl Endpoint {
     }
 
     /// The same for what comes for this thread alone. `check` leaves its waker where it will be used.
-    /// `None`: it is too late.
+    /// `None`: it is too late, whether or not it would be ready.
     pub(super) fn wait_alone<T>(
         &self,
         patience: Patience,
@@ -217,13 +217,13 @@ impl Endpoint {
         let mut inbox = lock(&self.inbox);
         inbox.visits += 1;
         loop {
-            if let Poll::Ready(value) = check(&mut inbox.session, &waker) {
-                self.leave(inbox);
-                return Some(value);
-            }
             if patience.is_over() {
                 self.leave(inbox);
                 return None;
+            }
+            if let Poll::Ready(value) = check(&mut inbox.session, &waker) {
+                self.leave(inbox);
+                return Some(value);
             }
             inbox = match inbox.reader.take() {
                 Some(end) => self.read(inbox, end, patience),

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     future::{Future, poll_fn},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -12,7 +12,10 @@ use std::{
 use bytes::Bytes;
 use futures_core::Stream;
 use procession_wire::FrameHead;
-use tokio::time::{Sleep, sleep};
+use tokio::{
+    task::coop::cooperative,
+    time::{Sleep, sleep},
+};
 
 use super::endpoint::Endpoint;
 use crate::{
@@ -105,10 +108,10 @@ impl Endpoint {
             place: Place::default(),
         };
         let id = poll_fn(|cx| {
-            if let Poll::Ready(asked) = asker.poll_ask(cx, &payload, keeps_items) {
-                return Poll::Ready(asked);
+            if let Poll::Ready(ended) = deadline.poll(cx) {
+                return Poll::Ready(Err(ended.into_error()));
             }
-            deadline.poll(cx).map(|ended| Err(ended.into_error()))
+            asker.poll_ask(cx, &payload, keeps_items)
         })
         .await?;
         Ok(Asked {
@@ -210,8 +213,16 @@ impl Ended {
 }
 
 impl Asked {
-    /// The next item or the end.
+    /// The next item or the end. Where there is always a next one, other tasks get their turn.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, Ended>> {
+        pin!(cooperative(poll_fn(|cx| self.poll_step_freely(cx)))).poll(cx)
+    }
+
+    fn poll_step_freely(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, Ended>> {
+        // First: it is for all of the answer, and there may always be an item.
+        if let Poll::Ready(late) = self.deadline.poll(cx) {
+            return Poll::Ready(Err(late));
+        }
         let (step, owes) = {
             let mut inbox = lock(&self.endpoint.inbox);
             let step = match inbox.session.requests() {
@@ -223,10 +234,7 @@ impl Asked {
         if owes {
             self.endpoint.wake_driver();
         }
-        match step {
-            Poll::Ready(step) => Poll::Ready(Ok(step)),
-            Poll::Pending => self.deadline.poll(cx).map(Err),
-        }
+        step.map(Ok)
     }
 }
 

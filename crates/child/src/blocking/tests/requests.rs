@@ -425,6 +425,26 @@ fn items_are_iterated_and_then_there_is_the_reply() {
 }
 
 #[test]
+fn a_deadline_ends_an_answer_that_is_read_slowly() {
+    let (child, mut parent) = frames(AT_ONCE);
+    let asker = thread::spawn(move || {
+        let brief = RequestOptions::new().deadline(Duration::from_secs(1));
+        let mut answer = child.request_items_with("?", &brief).unwrap();
+        assert_eq!(answer.next().unwrap().unwrap(), "1");
+        thread::sleep(Duration::from_millis(1100));
+        let late = answer.next().unwrap();
+        assert!(matches!(late, Err(RequestError::TimedOut(_))), "{late:?}");
+        assert!(answer.next().is_none());
+    });
+    let (id, _) = parent.asked();
+    for item in ["1", "2", "3"] {
+        parent.item(id, item);
+    }
+    asker.join().unwrap();
+    assert_eq!(parent.answer(), Some(Frame::Cancel { id }));
+}
+
+#[test]
 fn a_failure_ends_the_items_and_is_the_outcome() {
     let (child, mut parent) = frames(NEVER);
     let asker = thread::spawn(move || {

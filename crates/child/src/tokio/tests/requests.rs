@@ -419,6 +419,47 @@ async fn items_are_a_stream_and_then_there_is_the_reply() {
 }
 
 #[test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadline_ends_an_answer_that_is_read_slowly() {
+    let (child, mut parent) = frames().await;
+    let asker = tokio::spawn(async move {
+        let brief = RequestOptions::new().deadline(Duration::from_secs(1));
+        let mut answer = child.request_items_with("?", &brief).await.unwrap();
+        assert_eq!(answer.next().await.unwrap().unwrap(), "1");
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        let late = answer.next().await.unwrap();
+        assert!(matches!(late, Err(RequestError::TimedOut(_))), "{late:?}");
+        assert!(answer.next().await.is_none());
+    });
+    let (id, _) = parent.asked();
+    for item in ["1", "2", "3"] {
+        parent.item(id, item);
+    }
+    asker.await.unwrap();
+    assert_eq!(parent.answer(), Some(Frame::Cancel { id }));
+}
+
+#[test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_who_takes_many_items_lets_other_tasks_run() {
+    let (child, mut parent) = frames().await;
+    let mut answer = child.request_items("?").await.unwrap();
+    let (id, _) = parent.asked();
+    for _ in 0..1000 {
+        parent.item(id, "");
+    }
+    parent.reply(id, "that is all");
+    parent.send(&Frame::Ping(1));
+    assert_eq!(parent.answer(), Some(Frame::Pong(1)));
+    // All have arrived.
+    let mut taken = 0;
+    while poll_once(answer.next()).is_ready() {
+        taken += 1;
+    }
+    assert!(taken < 1000, "it never gives way");
+    assert_eq!(answer.by_ref().count().await, 1000 - taken);
+    assert_eq!(answer.reply().await.unwrap(), "that is all");
+}
+
+#[test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_full_pipes_both_sides_ask_and_both_are_answered() {
     const ROUNDS: u64 = 200;
     let (setup, ends, mut parent) = channel(Framing::Frames, LIMIT);
