@@ -312,6 +312,7 @@ export class Parent {
 
   #read(chunk) {
     if (this.ended) return;
+    this.#heard = Date.now();
     this.#received.push(chunk);
     this.#receivedBytes += chunk.length;
     while (this.#receivedBytes >= 5 && !this.ended) {
@@ -331,7 +332,6 @@ export class Parent {
       this.#received[0] = this.#received[0].subarray(5 + length);
       this.#receivedBytes -= 5 + length;
       if (this.#received[0].length === 0) this.#received.shift();
-      this.#heard = Date.now();
       this.#receive(kind, body);
       this.#changed();
     }

@@ -328,6 +328,7 @@ class Parent:
                     more = b""
                 if not more:
                     break
+                self._heard = time.monotonic()
                 received.extend(more)
             taken = bytes(received[:size])
             del received[:size]
@@ -353,7 +354,6 @@ class Parent:
                 if len(body) < length:
                     error = "the input ended inside a frame"
                 else:
-                    self._heard = time.monotonic()
                     with self._changed:
                         self._receive(kind, body)
                         self._changed.notify_all()
