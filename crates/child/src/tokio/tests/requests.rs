@@ -7,7 +7,7 @@ use std::{
 use futures::{StreamExt, future::join_all};
 use procession_wire::{Frame, Framing, credit::REQUEST_LANE};
 use rustix::pipe::fcntl_setpipe_size;
-use tokio::{sync::Notify, test};
+use tokio::{sync::Semaphore, test};
 
 use super::{connected, frames, lines, poll_once};
 use crate::{
@@ -50,7 +50,7 @@ async fn requests_are_served_one_after_the_other() {
 #[test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_more_are_worked_on_than_the_limit_and_replies_come_in_any_order() {
     let (child, mut parent) = frames().await;
-    let gate = Arc::new(Notify::new());
+    let gate = Arc::new(Semaphore::new(0));
     let running = Arc::new(Mutex::new((0, 0)));
     let (waits, counted) = (Arc::clone(&gate), Arc::clone(&running));
     let server = tokio::spawn(async move {
@@ -63,7 +63,7 @@ async fn no_more_are_worked_on_than_the_limit_and_replies_come_in_any_order() {
                     running.1 = running.0.max(running.1);
                 }
                 if request.message() == &Message::from("slow") {
-                    gate.notified().await;
+                    gate.acquire().await.unwrap().forget();
                 } else {
                     tokio::task::yield_now().await;
                 }
@@ -73,6 +73,20 @@ async fn no_more_are_worked_on_than_the_limit_and_replies_come_in_any_order() {
         });
         serving.await
     });
+    // More than may be worked on: three begin, and wait.
+    for id in 301..=305 {
+        parent.request(id, "slow");
+    }
+    while lock(&running).0 < 3 {
+        tokio::task::yield_now().await;
+    }
+    gate.add_permits(5);
+    for _ in 301..=305 {
+        assert!(matches!(
+            parent.answer(),
+            Some(Frame::Reply { id: 301..=305, .. })
+        ));
+    }
     parent.request(1, "slow");
     for id in 2..=300 {
         parent.request(id, "quick");
@@ -85,7 +99,7 @@ async fn no_more_are_worked_on_than_the_limit_and_replies_come_in_any_order() {
         .collect();
     quick.sort_unstable();
     assert_eq!(quick, (2..=300).collect::<Vec<_>>());
-    gate.notify_one();
+    gate.add_permits(1);
     assert_eq!(parent.answer(), Some(reply(1, "slow")));
     assert_eq!(lock(&running).1, 3);
     parent.close_input();
