@@ -5,7 +5,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use procession_manager::{Cmd, Framing, Messaging, ProcessManager};
 use procession_tests::scene::Scene;
 use procession_tests::{Within as _, alone, checked, eventually_blocking, fixture, procfs};
@@ -54,10 +54,14 @@ fn the_guard_is_there_before_the_first_child() {
             let info = child.get_process_info().await.expect("it is there");
             let child = info.pid().and_then(procfs::Stat::of).expect("it runs");
             let name = directory.display().to_string();
-            let guard = procfs::guards()
-                .into_iter()
+            let guards = procfs::guards();
+            let guard = guards
+                .iter()
                 .find(|guard| procfs::command_line(guard.pid).contains(&name))
-                .expect("there is a guard");
+                .unwrap_or_else(|| {
+                    let told = manager.events().next().now_or_never();
+                    panic!("round {round}: there is no guard among {guards:?}: {told:?}")
+                });
             // Starts are told in ticks; within one the numbers are in order.
             assert!(
                 (guard.started, guard.pid) < (child.started, child.pid),
