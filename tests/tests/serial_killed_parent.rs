@@ -5,10 +5,12 @@
 use std::process::Command;
 use std::time::Duration;
 
-use futures::{FutureExt as _, StreamExt as _};
+use futures::StreamExt as _;
 use procession_manager::{Cmd, Framing, Messaging, ProcessManager};
 use procession_tests::scene::Scene;
-use procession_tests::{Within as _, alone, checked, eventually_blocking, fixture, procfs};
+use procession_tests::{
+    Within as _, alone, checked, eventually, eventually_blocking, fixture, procfs,
+};
 
 /// How long a guard may take, whatever it guards.
 const GUARD: Duration = Duration::from_secs(2);
@@ -54,14 +56,13 @@ fn the_guard_is_there_before_the_first_child() {
             let info = child.get_process_info().await.expect("it is there");
             let child = info.pid().and_then(procfs::Stat::of).expect("it runs");
             let name = directory.display().to_string();
-            let guards = procfs::guards();
-            let guard = guards
-                .iter()
-                .find(|guard| procfs::command_line(guard.pid).contains(&name))
-                .unwrap_or_else(|| {
-                    let told = manager.events().next().now_or_never();
-                    panic!("round {round}: there is no guard among {guards:?}: {told:?}")
-                });
+            // A process that has just been started has no command line for a moment: its `execve(2)` lets the
+            // one go that has started it before it is through.
+            let guard = eventually("the guard", Duration::from_secs(5), async || {
+                let mut guards = procfs::guards().into_iter();
+                guards.find(|guard| procfs::command_line(guard.pid).contains(&name))
+            })
+            .await;
             // Starts are told in ticks; within one the numbers are in order.
             assert!(
                 (guard.started, guard.pid) < (child.started, child.pid),
