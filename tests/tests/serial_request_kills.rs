@@ -17,6 +17,8 @@ use procession_tests::{
 };
 use tokio::sync::mpsc;
 
+/// Replies that may wait to be counted; more are not, and none is waited for.
+const COUNTED: usize = 1024;
 const TIME: Duration = Duration::from_mins(3);
 /// From the end of the output to the end of the last request.
 const BOUND: Duration = Duration::from_millis(100);
@@ -66,7 +68,7 @@ async fn ask_until_it_ends(
     child: ProcessHandle,
     name: String,
     size: usize,
-    replied: mpsc::UnboundedSender<()>,
+    replied: mpsc::Sender<()>,
 ) -> (usize, Instant) {
     for number in 0.. {
         let said = format!("{name} {number} {}", "x".repeat(size));
@@ -74,7 +76,7 @@ async fn ask_until_it_ends(
             Ok(reply) => {
                 assert_eq!(reply, said.as_str(), "another's reply");
                 // The round counts no more once it has killed.
-                let _ = replied.send(());
+                let _ = replied.try_send(());
             }
             Err(error) => {
                 is_killed(&error, &child);
@@ -114,7 +116,7 @@ async fn round(test: &Checked, worker: &Worker, moment: Moment, random: &mut Ran
             })
         })
         .collect();
-    let (replied, mut replies) = mpsc::unbounded_channel();
+    let (replied, mut replies) = mpsc::channel(COUNTED);
     let asking = (0..ASKERS).map(|asker| {
         let asking = ask_until_it_ends(child.clone(), asker.to_string(), size, replied.clone());
         tokio::spawn(asking)
