@@ -225,10 +225,7 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
                     let (start, end) = (at + frame.payload.start, at + frame.payload.end);
                     match frame.head {
                         FrameHead::Message => payloads.push(position(start)..position(end)),
-                        FrameHead::Bye { status } => {
-                            self.farewell = true;
-                            self.signs.tell(|seen| seen.bye = Some(status));
-                        }
+                        FrameHead::Bye { .. } => self.farewell = true,
                         head => others.push((head, start..end)),
                     }
                     at += frame.end;

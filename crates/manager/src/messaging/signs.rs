@@ -17,8 +17,6 @@ pub(crate) struct Seen {
     pub(crate) lost: Option<Arc<str>>,
     /// That came with the end of the output, so that its exit is likely to be the reason.
     pub(crate) at_end: bool,
-    /// The status of its `bye`.
-    pub(crate) bye: Option<i32>,
     /// Pings in a row that it did not answer.
     pub(crate) missed: u32,
 }
