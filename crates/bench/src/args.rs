@@ -25,11 +25,11 @@ pub(crate) enum Scale {
 }
 
 impl Scale {
-    /// Rounds in a race.
-    pub(crate) fn rounds(self) -> usize {
+    /// Rounds in a race that has `full` of them in a full run.
+    pub(crate) fn rounds(self, full: usize) -> usize {
         match self {
-            Self::Full => 7,
-            Self::Quick => 3,
+            Self::Full => full,
+            Self::Quick => full.min(3),
         }
     }
 

@@ -10,8 +10,10 @@ use std::{future::Future, pin::Pin, sync::mpsc, thread, time::Duration};
 
 use crate::{Failure, args::Scale, machine, machine::Cores, stats::Summary, table::Progress};
 
-/// A sample that takes longer is a failure of that sample.
-const SAMPLE_LIMIT: Duration = Duration::from_secs(20);
+/// The usual number of rounds in a full run.
+pub(crate) const ROUNDS: usize = 7;
+/// The usual limit of a sample.
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 /// What a runtime gets to end what a sample has left behind.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 
@@ -19,8 +21,10 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) struct Race {
     /// The part it belongs to, such as `round trip`.
     pub(crate) part: &'static str,
-    /// How many times the usual number of rounds it takes.
-    pub(crate) more_rounds: usize,
+    /// Rounds of a full run; a quick one has fewer.
+    pub(crate) rounds: usize,
+    /// A sample that takes longer is a failure of that sample.
+    pub(crate) limit: Duration,
     /// What sets it apart from the part's other races.
     pub(crate) setting: &'static str,
     /// What is compared.
@@ -40,6 +44,10 @@ pub(crate) enum Measure {
     Rate,
     /// Bytes a second: more is better.
     Bandwidth,
+    /// Bytes of memory for each: less is better.
+    Memory,
+    /// A number for each: less is better.
+    Count,
 }
 
 /// One that does a race's work.
@@ -69,8 +77,38 @@ where
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
     /// Operations, or bytes for [`Measure::Bandwidth`].
-    pub(crate) amount: usize,
-    pub(crate) elapsed: Duration,
+    amount: usize,
+    /// What all of them took: seconds, bytes or a number, as the race measures.
+    taken: f64,
+}
+
+impl Sample {
+    /// So many operations, or bytes, in that time.
+    pub(crate) fn took(amount: usize, elapsed: Duration) -> Self {
+        Self {
+            amount,
+            taken: elapsed.as_secs_f64(),
+        }
+    }
+
+    /// So many of something, or bytes of memory, for `amount` that share them.
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    pub(crate) fn held(amount: usize, taken: u64) -> Self {
+        Self {
+            amount,
+            taken: taken as f64,
+        }
+    }
+}
+
+/// A figure that ours is held against, in the place of somebody else's work.
+pub(crate) fn limit(name: &'static str, sample: Sample) -> Contestant {
+    Contestant {
+        name,
+        bound: Some(Bound::AtMost(1.0)),
+        note: None,
+        work: work(move || std::future::ready(Ok(sample))),
+    }
 }
 
 /// What a ratio has to be.
@@ -93,17 +131,17 @@ impl Measure {
     /// The figure that a sample shows.
     #[expect(clippy::cast_precision_loss, reason = "amounts are far below 2^52")]
     fn figure(self, sample: Sample) -> f64 {
-        let (amount, seconds) = (sample.amount as f64, sample.elapsed.as_secs_f64());
+        let amount = sample.amount as f64;
         match self {
-            Self::Time => seconds / amount,
-            Self::Rate | Self::Bandwidth => amount / seconds,
+            Self::Time | Self::Memory | Self::Count => sample.taken / amount,
+            Self::Rate | Self::Bandwidth => amount / sample.taken,
         }
     }
 
     /// Whether a ratio of ours to another's is in our favour.
     pub(crate) fn is_ahead(self, ratio: f64) -> bool {
         match self {
-            Self::Time => ratio < 1.0,
+            Self::Time | Self::Memory | Self::Count => ratio < 1.0,
             Self::Rate | Self::Bandwidth => ratio > 1.0,
         }
     }
@@ -132,7 +170,7 @@ pub(crate) fn run(races: Vec<Race>, scale: Scale) -> Vec<Outcome> {
         .into_iter()
         .map(|race| {
             progress.race(&race);
-            let results = run_race(&race, race.more_rounds * scale.rounds(), &mut progress);
+            let results = run_race(&race, scale.rounds(race.rounds), &mut progress);
             Outcome { race, results }
         })
         .collect()
@@ -151,7 +189,7 @@ fn run_race(race: &Race, rounds: usize, progress: &mut Progress) -> Vec<Result<S
             };
             let contestant = &race.contestants[at];
             progress.sample(round + 1, rounds, contestant.name);
-            match sample(contestant, race.cores) {
+            match sample(contestant, race.cores, race.limit) {
                 Ok(sample) => so_far.push(race.measure.figure(sample)),
                 Err(failure) => figures[at] = Err(failure),
             }
@@ -175,25 +213,25 @@ fn run_race(race: &Race, rounds: usize, progress: &mut Progress) -> Vec<Result<S
 ///
 /// The runtime is the default one, as `#[tokio::main]` would build it, made after the cores are
 /// set: on one core it has one worker. The work runs on a worker, as tasks of a program do.
-fn sample(contestant: &Contestant, cores: Cores) -> Result<Sample, Failure> {
+fn sample(contestant: &Contestant, cores: Cores, limit: Duration) -> Result<Sample, Failure> {
     let at_first = machine::allowed()?;
     machine::use_cores(cores, &at_first)?;
     let (sender, receiver) = mpsc::sync_channel(1);
     let work = (contestant.work)();
     thread::spawn(move || {
-        let _ = sender.send(in_runtime(work));
+        let _ = sender.send(in_runtime(work, limit));
     });
-    let result = receiver.recv_timeout(SAMPLE_LIMIT + 2 * SHUTDOWN_LIMIT);
+    let result = receiver.recv_timeout(limit + 2 * SHUTDOWN_LIMIT);
     machine::use_cores(Cores::All, &at_first)?;
     result.unwrap_or_else(|_| Err("blocked its thread beyond the time limit".into()))
 }
 
 fn in_runtime(
     work: impl Future<Output = Result<Sample, Failure>> + Send + 'static,
+    limit: Duration,
 ) -> Result<Sample, Failure> {
     let runtime = tokio::runtime::Runtime::new()?;
-    let result =
-        runtime.block_on(async { tokio::spawn(tokio::time::timeout(SAMPLE_LIMIT, work)).await });
+    let result = runtime.block_on(async { tokio::spawn(tokio::time::timeout(limit, work)).await });
     runtime.shutdown_timeout(SHUTDOWN_LIMIT);
-    result?.unwrap_or_else(|_| Err(format!("took longer than {SAMPLE_LIMIT:?}").into()))
+    result?.unwrap_or_else(|_| Err(format!("took longer than {limit:?}").into()))
 }

@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     args::Scale,
-    runner::{Bound, Contestant, Measure, Outcome, Race, Standing},
+    runner::{Bound, Contestant, Measure, Outcome, ROUNDS, Race, Standing},
 };
 
 const HEADINGS: [&str; 8] = [
@@ -38,8 +38,8 @@ pub(crate) fn list(races: &[Race]) -> ExitCode {
 pub(crate) fn machine(description: &str, scale: Scale) {
     println!("{description}");
     println!(
-        "medians of {} interleaved rounds, more for the round trip",
-        scale.rounds()
+        "medians of {} interleaved rounds, where a part has no number of its own",
+        scale.rounds(ROUNDS)
     );
     if cfg!(debug_assertions) {
         println!("a debug build: its ratios say little, use --release");
@@ -202,6 +202,8 @@ impl Measure {
             Self::Time => format!("{:.2} ms", figure * 1e3),
             Self::Rate if figure < 1e6 => format!("{:.0} k/s", figure / 1e3),
             Self::Rate => format!("{:.2} M/s", figure / 1e6),
+            Self::Memory => format!("{:.2} KiB", figure / 1024.0),
+            Self::Count => format!("{figure:.2}"),
             Self::Bandwidth => format!("{:.0} MB/s", figure / 1e6),
         }
     }

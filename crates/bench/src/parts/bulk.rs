@@ -11,7 +11,7 @@ use crate::{
     machine::Cores,
     parts::receive_bytes,
     peers::{Heim, Ours, Peer, Raw, Setup, Transport},
-    runner::{Bound, Contestant, Measure, Race, Sample, work},
+    runner::{Bound, Contestant, LIMIT, Measure, ROUNDS, Race, Sample, work},
 };
 
 const SIZE: usize = 1024 * 1024;
@@ -28,7 +28,8 @@ pub(super) fn races(scale: Scale) -> Vec<Race> {
     vec![
         Race {
             part: "bulk",
-            more_rounds: 1,
+            rounds: ROUNDS,
+            limit: LIMIT,
             setting: "1 MiB in, named pipes",
             measure: Measure::Bandwidth,
             cores: Cores::All,
@@ -40,7 +41,8 @@ pub(super) fn races(scale: Scale) -> Vec<Race> {
         },
         Race {
             part: "bulk",
-            more_rounds: 1,
+            rounds: ROUNDS,
+            limit: LIMIT,
             setting: "1 MiB out, named pipes",
             measure: Measure::Bandwidth,
             cores: Cores::All,
@@ -98,10 +100,7 @@ async fn start<P: Peer>(job: Job, backlog: usize) -> Result<P, Failure> {
 async fn finish(peer: impl Peer, count: usize, started: Instant) -> Result<Sample, Failure> {
     let elapsed = started.elapsed();
     peer.end().await?;
-    Ok(Sample {
-        amount: count * SIZE,
-        elapsed,
-    })
+    Ok(Sample::took(count * SIZE, elapsed))
 }
 
 /// Orders so many messages and takes them.

@@ -11,7 +11,7 @@ use crate::{
     machine::Cores,
     parts::receive_bytes,
     peers::{Heim, Ours, Peer, Raw, Setup, Transport},
-    runner::{Bound, Contestant, Measure, Race, Sample, work},
+    runner::{Bound, Contestant, LIMIT, Measure, ROUNDS, Race, Sample, work},
 };
 
 const SIZE: usize = 64;
@@ -21,7 +21,8 @@ pub(super) fn races(scale: Scale) -> Vec<Race> {
     let count = scale.work(MESSAGES);
     vec![Race {
         part: "flood in",
-        more_rounds: 1,
+        rounds: ROUNDS,
+        limit: LIMIT,
         setting: "named pipes",
         measure: Measure::Rate,
         cores: Cores::All,
@@ -66,10 +67,7 @@ async fn flood<P: Peer>(count: usize) -> Result<Sample, Failure> {
     receive(&mut peer, count, size).await?;
     let elapsed = started.elapsed();
     peer.end().await?;
-    Ok(Sample {
-        amount: count,
-        elapsed,
-    })
+    Ok(Sample::took(count, elapsed))
 }
 
 /// Orders so many messages and takes them.

@@ -10,7 +10,7 @@ use crate::{
     child::{Job, Order},
     machine::Cores,
     peers::{Heim, Ours, Peer, Raw, Setup, Transport},
-    runner::{Bound, Contestant, Measure, Race, Sample, work},
+    runner::{Bound, Contestant, LIMIT, Measure, ROUNDS, Race, Sample, work},
 };
 
 const SIZE: usize = 64;
@@ -35,7 +35,8 @@ pub(super) fn races(scale: Scale) -> Vec<Race> {
         let (count, heim) = (scale.work(count), scale.work(HEIM));
         Race {
             part: "flood out",
-            more_rounds: 1,
+            rounds: ROUNDS,
+            limit: LIMIT,
             setting,
             measure: Measure::Rate,
             cores: Cores::All,
@@ -79,10 +80,7 @@ async fn flood<P: Peer>(count: usize, style: Style) -> Result<Sample, Failure> {
     send(&mut peer, &message, count, style).await?;
     let elapsed = started.elapsed();
     peer.end().await?;
-    Ok(Sample {
-        amount: count,
-        elapsed,
-    })
+    Ok(Sample::took(count, elapsed))
 }
 
 /// Sends so many messages and waits until the child has them all.

@@ -22,7 +22,7 @@ use crate::{
     child,
     machine::Cores,
     peers::{Heim, Ours, Peer},
-    runner::{Bound, Contestant, Measure, Race, Sample, Work, work},
+    runner::{Bound, Contestant, LIMIT, Measure, ROUNDS, Race, Sample, Work, work},
 };
 
 const BYTES: usize = 1_000_000_000;
@@ -34,7 +34,8 @@ pub(super) fn races(scale: Scale) -> Vec<Race> {
     let lines = scale.work(LINES);
     let race = |setting, measure, contestants| Race {
         part: "logs",
-        more_rounds: 1,
+        rounds: ROUNDS,
+        limit: LIMIT,
         setting,
         measure,
         cores: Cores::All,
@@ -130,7 +131,7 @@ impl Cost {
             Self::Time => bytes,
             Self::Cpu => bytes / 1_000_000,
         };
-        Sample { amount, elapsed }
+        Sample::took(amount, elapsed)
     }
 }
 
@@ -224,7 +225,7 @@ async fn ours_query(lines: usize, route: LogRoute, again: bool) -> Result<Sample
     }
     let elapsed = last(&process, lines).await?;
     manager.shutdown().await?;
-    Ok(Sample { amount: 1, elapsed })
+    Ok(Sample::took(1, elapsed))
 }
 
 async fn last(process: &ProcessHandle, lines: usize) -> Result<Duration, Failure> {
@@ -255,7 +256,7 @@ async fn count(lines: usize) -> Result<Sample, Failure> {
     if !output.stdout.starts_with(lines.to_string().as_bytes()) {
         return Err("wc counted otherwise".into());
     }
-    Ok(Sample { amount: 1, elapsed })
+    Ok(Sample::took(1, elapsed))
 }
 
 async fn seq(path: &Path, lines: usize) -> Result<(), Failure> {
@@ -291,5 +292,5 @@ async fn heim_query(lines: usize) -> Result<Sample, Failure> {
         return Err("other lines were found".into());
     }
     manager.kill(id).await?;
-    Ok(Sample { amount: 1, elapsed })
+    Ok(Sample::took(1, elapsed))
 }

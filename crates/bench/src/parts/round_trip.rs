@@ -11,13 +11,13 @@ use crate::{
     machine::Cores,
     parts::check_cores,
     peers::{Heim, Ours, Peer, Raw, Setup, Transport},
-    runner::{Bound, Contestant, Measure, Race, Sample, work},
+    runner::{Bound, Contestant, LIMIT, Measure, ROUNDS, Race, Sample, work},
 };
 
 const SIZE: usize = 64;
 const ROUND_TRIPS: usize = 4_000;
 /// The differences are of a few percent: many short rounds tell them better than few long ones.
-const MORE_ROUNDS: usize = 3;
+const MORE_ROUNDS: usize = 3 * ROUNDS;
 
 pub(super) fn races(scale: Scale) -> Vec<Race> {
     let settings = [
@@ -34,7 +34,8 @@ pub(super) fn races(scale: Scale) -> Vec<Race> {
             let to_raw = (cores == Cores::One).then_some(Bound::AtMost(1.3));
             Race {
                 part: "round trip",
-                more_rounds: MORE_ROUNDS,
+                rounds: MORE_ROUNDS,
+                limit: LIMIT,
                 setting,
                 measure: Measure::Time,
                 cores,
@@ -80,10 +81,7 @@ async fn round_trips<P: Peer>(
     exchange(&mut peer, &message, count).await?;
     let elapsed = started.elapsed();
     peer.end().await?;
-    Ok(Sample {
-        amount: count,
-        elapsed,
-    })
+    Ok(Sample::took(count, elapsed))
 }
 
 async fn exchange(peer: &mut impl Peer, message: &Bytes, count: usize) -> Result<(), Failure> {

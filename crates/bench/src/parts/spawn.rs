@@ -22,7 +22,7 @@ use crate::{
     args::Scale,
     machine::Cores,
     peers::{Heim, Ours, Peer, make_fifo},
-    runner::{Bound, Contestant, Measure, Race, Sample, work},
+    runner::{Bound, Contestant, LIMIT, Measure, ROUNDS, Race, Sample, work},
 };
 
 const PROGRAM: &str = "/bin/true";
@@ -40,7 +40,8 @@ pub(super) fn races(scale: Scale) -> Vec<Race> {
     };
     vec![Race {
         part: "spawn",
-        more_rounds: 1,
+        rounds: ROUNDS,
+        limit: LIMIT,
         setting: "one at a time",
         measure: Measure::Time,
         cores: Cores::All,
@@ -85,7 +86,7 @@ async fn ours(count: usize) -> Result<Sample, Failure> {
         manager.remove(id).await?;
     }
     manager.shutdown().await?;
-    Ok(sample(count, elapsed))
+    Ok(Sample::took(count, elapsed))
 }
 
 async fn tokio_with_files(count: usize) -> Result<Sample, Failure> {
@@ -98,7 +99,7 @@ async fn tokio_with_files(count: usize) -> Result<Sample, Failure> {
         elapsed += started.elapsed();
         fs::remove_dir_all(directory).await?;
     }
-    Ok(sample(count, elapsed))
+    Ok(Sample::took(count, elapsed))
 }
 
 async fn run_with_files(directory: &Path) -> Result<(), Failure> {
@@ -154,7 +155,7 @@ async fn tokio_bare(count: usize) -> Result<Sample, Failure> {
             return Err(format!("{PROGRAM} ended badly").into());
         }
     }
-    Ok(sample(count, started.elapsed()))
+    Ok(Sample::took(count, started.elapsed()))
 }
 
 async fn heim(count: usize) -> Result<Sample, Failure> {
@@ -177,12 +178,5 @@ async fn heim(count: usize) -> Result<Sample, Failure> {
         }
         manager.kill(id).await?;
     }
-    Ok(sample(count, elapsed))
-}
-
-fn sample(count: usize, elapsed: Duration) -> Sample {
-    Sample {
-        amount: count,
-        elapsed,
-    }
+    Ok(Sample::took(count, elapsed))
 }
