@@ -1,7 +1,18 @@
 //! The command line.
 
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
 /// How the benchmark introduces itself when it is misunderstood.
-const USAGE: &str = "usage: procession-bench [--only NAME] [--quick] [--list]";
+const USAGE: &str =
+    "usage: procession-bench [--only NAME] [--quick] [--list] [--report] [--from FILE]
+
+  --only NAME   only the races that have NAME in their name
+  --quick       less work in fewer rounds; fails where a bound is missed by more than twice
+  --list        say what there is, run nothing
+  --report      write docs/performance.md and its plots anew, from a full run
+  --from FILE   take the figures from this bench.json, run nothing";
 
 /// What was asked for.
 #[derive(Debug, Default)]
@@ -10,12 +21,17 @@ pub(crate) struct Args {
     pub(crate) only: Option<String>,
     /// Say what there is, run nothing.
     pub(crate) list: bool,
+    /// Write the document anew.
+    pub(crate) report: bool,
+    /// Take the figures from this file, run nothing.
+    pub(crate) from: Option<PathBuf>,
     /// How much to run.
     pub(crate) scale: Scale,
 }
 
 /// How many rounds, and how much work in each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Scale {
     /// Enough for figures to trust.
     #[default]
@@ -53,10 +69,20 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Args,
             }
             "--quick" => args.scale = Scale::Quick,
             "--list" => args.list = true,
+            "--report" => args.report = true,
+            "--from" => {
+                let file = arguments.next().ok_or("--from needs a file")?;
+                args.from = Some(file.into());
+            }
             other => return Err(format!("unknown argument {other}\n{USAGE}")),
         }
     }
-    Ok(args)
+    let partial = args.only.is_some() || args.scale == Scale::Quick;
+    match (&args.from, partial) {
+        (Some(_), true) => Err("--from runs nothing: --only and --quick say what to run".into()),
+        (None, true) if args.report => Err("--report needs a full run of everything".into()),
+        _ => Ok(args),
+    }
 }
 
 #[cfg(test)]
@@ -72,7 +98,18 @@ mod tests {
         let args = words("--quick --only bulk").unwrap();
         assert_eq!(args.scale, Scale::Quick);
         assert_eq!(args.only.as_deref(), Some("bulk"));
+        let args = words("--report --from a/bench.json").unwrap();
+        assert!(args.report);
+        assert_eq!(args.from, Some("a/bench.json".into()));
         assert!(words("--only").unwrap_err().contains("name"));
         assert!(words("--fast").unwrap_err().contains("--fast"));
+    }
+
+    #[test]
+    fn a_report_is_of_a_full_run() {
+        assert!(words("--report").is_ok());
+        assert!(words("--report --quick").is_err());
+        assert!(words("--report --only bulk").is_err());
+        assert!(words("--quick --from bench.json").is_err());
     }
 }

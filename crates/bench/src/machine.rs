@@ -1,8 +1,9 @@
 //! The machine: what it is, and on which of its cores we run.
 
-use std::{fs, io};
+use std::{fmt, fs, io, process::Command};
 
 use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
+use serde::{Deserialize, Serialize};
 
 /// Which cores a race uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,17 +59,85 @@ pub(crate) fn cores_of(pid: u32) -> io::Result<u32> {
     Ok(sched_getaffinity(Some(pid))?.count())
 }
 
-/// One line on the machine that the figures come from.
-pub(crate) fn describe() -> String {
-    let processor = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("model name"))?;
-        Some(line.split(':').nth(1)?.trim().to_owned())
-    });
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!(
-        "{} ({} cores), Linux {}",
-        processor.as_deref().unwrap_or("unknown processor"),
-        std::thread::available_parallelism().map_or(0, usize::from),
-        kernel.trim(),
-    )
+/// The machine that the figures come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Machine {
+    processor: String,
+    cores: usize,
+    /// In bytes; `None` where the system does not say.
+    memory: Option<u64>,
+    kernel: String,
+    /// What `rustc --version` says; `None` where there is no compiler.
+    compiler: Option<String>,
+}
+
+impl Machine {
+    /// This one.
+    pub(crate) fn this() -> Self {
+        let processor = field("/proc/cpuinfo", "model name");
+        let memory = field("/proc/meminfo", "MemTotal")
+            .and_then(|text| text.strip_suffix("kB")?.trim_end().parse::<u64>().ok());
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        Self {
+            processor: processor.unwrap_or_else(|| "unknown processor".to_owned()),
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            memory: memory.map(|kib| kib * 1024),
+            kernel: kernel.trim().to_owned(),
+            compiler: compiler(),
+        }
+    }
+}
+
+/// What the first line that begins with `name` has after its colon.
+fn field(path: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// Asked in the directory of this crate, where the workspace has a say in which compiler it is.
+fn compiler() -> Option<String> {
+    let output = Command::new("rustc")
+        .arg("--version")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.cores == 1 { "" } else { "s" };
+        write!(f, "{} ({} core{plural}", self.processor, self.cores)?;
+        if let Some(memory) = self.memory {
+            write!(f, ", {} GiB", (memory + (1 << 29)) >> 30)?;
+        }
+        write!(f, "), Linux {}", self.kernel)?;
+        match &self.compiler {
+            Some(compiler) => write!(f, ", {compiler}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_is_known() {
+        let mut machine = Machine {
+            processor: "Z80".to_owned(),
+            cores: 1,
+            memory: Some(3 << 29),
+            kernel: "6.1".to_owned(),
+            compiler: Some("rustc 1.95.0".to_owned()),
+        };
+        let line = machine.to_string();
+        assert_eq!(line, "Z80 (1 core, 2 GiB), Linux 6.1, rustc 1.95.0");
+        machine.memory = None;
+        machine.compiler = None;
+        assert_eq!(machine.to_string(), "Z80 (1 core), Linux 6.1");
+    }
 }

@@ -1,12 +1,14 @@
 //! Procession beside what a user would pick instead, in one run.
 //!
 //! `cargo run --release -p procession-bench` runs every part; `--only NAME` those whose name has
-//! NAME in it; `--quick` with fewer rounds and less work; `--list` says what there is.
+//! NAME in it; `--quick` with fewer rounds and less work, and fails only at a gross loss; `--list`
+//! says what there is. Every run leaves its figures as `bench.json` in the target directory.
+//! `--report` writes `docs/performance.md` anew, `--from FILE` takes figures from such a file.
 //!
 //! ```text
 //!  parts ── races ──► runner ── one sample at a time ──► peers ── child (this binary again)
 //!                       │
-//!                       └─► stats ──► table
+//!                       └─► stats ──► figures ──► table, bench.json, report
 //! ```
 //!
 //! - A **part** is one kind of work (`parts/`, a file each) and offers one or more races.
@@ -20,14 +22,18 @@
 
 mod args;
 mod child;
+mod figures;
 mod machine;
 mod parts;
 mod peers;
+mod report;
 mod runner;
 mod stats;
 mod table;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Instant};
+
+use crate::{args::Args, figures::Figures, runner::Race};
 
 /// Any error: a benchmark can only report it.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -41,14 +47,46 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(usage) => return table::usage(&usage),
     };
-    let races = parts::races(&args);
-    if args.list {
-        return table::list(&races);
+    match run(&args) {
+        Ok(code) => code,
+        Err(failure) => table::failure(&failure),
     }
-    if races.is_empty() {
-        return table::usage("no part has such a name: --list shows them all");
+}
+
+fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let figures = match &args.from {
+        Some(path) => {
+            let figures = Figures::read(path)?;
+            table::print(&figures);
+            figures
+        }
+        None => {
+            let races = parts::races(args);
+            if args.list {
+                return Ok(table::list(&races));
+            }
+            if races.is_empty() {
+                let what = "no part has such a name: --list shows them all";
+                return Ok(table::usage(what));
+            }
+            measure(races, args)?
+        }
+    };
+    if args.report {
+        table::written(&report::write(&figures)?);
     }
-    table::machine(&machine::describe(), args.scale);
+    Ok(figures.verdict())
+}
+
+fn measure(races: Vec<Race>, args: &Args) -> Result<Figures, Failure> {
+    // Before all that work, and not after it.
+    if args.report {
+        report::check()?;
+    }
+    let started = Instant::now();
     let outcomes = runner::run(races, args.scale);
-    table::print(&outcomes)
+    let figures = Figures::of(&outcomes, args.scale, started.elapsed());
+    table::print(&figures);
+    table::written(&figures.write()?);
+    Ok(figures)
 }

@@ -6,7 +6,9 @@
 //!  round 3: heim  ours  raw
 //! ```
 
-use std::{future::Future, pin::Pin, sync::mpsc, thread, time::Duration};
+use std::{fmt, future::Future, pin::Pin, sync::mpsc, thread, time::Duration};
+
+use serde::{Deserialize, Serialize};
 
 use crate::{Failure, args::Scale, machine, machine::Cores, stats::Summary, table::Progress};
 
@@ -36,7 +38,8 @@ pub(crate) struct Race {
 }
 
 /// What is compared, and which way is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Measure {
     /// Seconds an operation: less is better.
     Time,
@@ -112,7 +115,8 @@ pub(crate) fn limit(name: &'static str, sample: Sample) -> Contestant {
 }
 
 /// What a ratio has to be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Bound {
     AtMost(f64),
     AtLeast(f64),
@@ -123,6 +127,22 @@ impl Bound {
         match self {
             Self::AtMost(bound) => ratio <= bound,
             Self::AtLeast(bound) => ratio >= bound,
+        }
+    }
+
+    /// Whether a ratio is so far off that no busy machine explains it: worse than twice the bound.
+    pub(crate) fn is_grossly_missed(self, ratio: f64) -> bool {
+        match self {
+            Self::AtMost(bound) => !Self::AtMost(2.0 * bound).is_met(ratio),
+            Self::AtLeast(bound) => !Self::AtLeast(bound / 2.0).is_met(ratio),
+        }
+    }
+
+    /// How many times better than the bound a ratio is: below 1 it is missed.
+    pub(crate) fn margin(self, ratio: f64) -> f64 {
+        match self {
+            Self::AtMost(bound) => bound / ratio,
+            Self::AtLeast(bound) => ratio / bound,
         }
     }
 }
@@ -138,20 +158,44 @@ impl Measure {
         }
     }
 
+    /// Whether less of it is better.
+    pub(crate) fn less_is_better(self) -> bool {
+        match self {
+            Self::Time | Self::Memory | Self::Count => true,
+            Self::Rate | Self::Bandwidth => false,
+        }
+    }
+
     /// Whether a ratio of ours to another's is in our favour.
     pub(crate) fn is_ahead(self, ratio: f64) -> bool {
-        match self {
-            Self::Time | Self::Memory | Self::Count => ratio < 1.0,
-            Self::Rate | Self::Bandwidth => ratio > 1.0,
+        if self.less_is_better() {
+            ratio < 1.0
+        } else {
+            ratio > 1.0
         }
     }
 }
+
+/// Something that a contestant needs is not on this machine, such as an interpreter: its work cannot
+/// be done here, which is no failure of the benchmark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NotHere(pub(crate) String);
+
+impl fmt::Display for NotHere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is not here", self.0)
+    }
+}
+
+impl std::error::Error for NotHere {}
 
 /// What a race came to.
 pub(crate) struct Outcome {
     pub(crate) race: Race,
     /// One for each contestant, in their order.
     pub(crate) results: Vec<Result<Standing, Failure>>,
+    /// Whose bound was missed by more than twice, in every try that there was.
+    pub(crate) gross: Vec<bool>,
 }
 
 /// What a contestant's rounds came to.
@@ -161,6 +205,8 @@ pub(crate) struct Standing {
     pub(crate) figure: Summary,
     /// Our figure divided by this one's, round by round.
     pub(crate) ratio: Option<Summary>,
+    /// How many rounds it has done.
+    pub(crate) rounds: usize,
 }
 
 /// Runs all races, one after the other.
@@ -170,8 +216,45 @@ pub(crate) fn run(races: Vec<Race>, scale: Scale) -> Vec<Outcome> {
         .into_iter()
         .map(|race| {
             progress.race(&race);
-            let results = run_race(&race, scale.rounds(race.rounds), &mut progress);
-            Outcome { race, results }
+            outcome(race, scale, &mut progress)
+        })
+        .collect()
+}
+
+/// Runs a race; in a quick run once more where it looks like a gross loss.
+fn outcome(race: Race, scale: Scale, progress: &mut Progress) -> Outcome {
+    let rounds = scale.rounds(race.rounds);
+    let mut results = run_race(&race, rounds, progress);
+    let mut gross = grossly_missed(&race, &results);
+    if scale == Scale::Quick && gross.contains(&true) {
+        progress.once_more();
+        let again = run_race(&race, rounds, progress);
+        // What failed once has failed.
+        for (result, again) in results.iter_mut().zip(again) {
+            if result.is_ok() {
+                *result = again;
+            }
+        }
+        let still = grossly_missed(&race, &results);
+        for (gross, still) in gross.iter_mut().zip(still) {
+            *gross &= still;
+        }
+    }
+    Outcome {
+        race,
+        results,
+        gross,
+    }
+}
+
+fn grossly_missed(race: &Race, results: &[Result<Standing, Failure>]) -> Vec<bool> {
+    let contestants = race.contestants.iter().zip(results);
+    contestants
+        .map(|(one, result)| {
+            let ratio = result.as_ref().ok().and_then(|standing| standing.ratio);
+            one.bound
+                .zip(ratio)
+                .is_some_and(|(bound, ratio)| bound.is_grossly_missed(ratio.median))
         })
         .collect()
 }
@@ -202,6 +285,7 @@ fn run_race(race: &Race, rounds: usize, progress: &mut Progress) -> Vec<Result<S
             let figures = figures?;
             let ratios = ours.iter().zip(&figures).map(|(ours, other)| ours / other);
             Ok(Standing {
+                rounds: figures.len(),
                 ratio: Summary::of(ratios),
                 figure: Summary::of(figures).ok_or("no round was run")?,
             })
@@ -234,4 +318,79 @@ fn in_runtime(
     let result = runtime.block_on(async { tokio::spawn(tokio::time::timeout(limit, work)).await });
     runtime.shutdown_timeout(SHUTDOWN_LIMIT);
     result?.unwrap_or_else(|_| Err(format!("took longer than {limit:?}").into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_gross_miss_is_worse_than_twice_the_bound() {
+        let (most, least) = (Bound::AtMost(1.2), Bound::AtLeast(0.9));
+        assert!(!most.is_grossly_missed(2.4) && most.is_grossly_missed(2.41));
+        assert!(!least.is_grossly_missed(0.45) && least.is_grossly_missed(0.44));
+        assert!(most.is_grossly_missed(f64::NAN), "no figure is no success");
+    }
+
+    #[test]
+    fn a_margin_says_how_far_on_the_right_side_a_ratio_is() {
+        assert!((Bound::AtMost(1.0).margin(0.5) - 2.0).abs() < 1e-9);
+        assert!((Bound::AtLeast(2.0).margin(1.0) - 0.5).abs() < 1e-9);
+    }
+
+    /// A race against somebody who takes a second, in which our samples take so many each in turn.
+    fn race(ours: &'static [u64]) -> Race {
+        let turn = Arc::new(AtomicUsize::new(0));
+        let sample = work(move || {
+            let at = turn.fetch_add(1, Ordering::Relaxed).min(ours.len() - 1);
+            std::future::ready(Ok(Sample::held(1, ours[at])))
+        });
+        let mut other = limit("one", Sample::held(1, 1));
+        other.note = Some("always one");
+        let own = Contestant {
+            name: "procession",
+            bound: None,
+            note: None,
+            work: sample,
+        };
+        Race {
+            part: "test",
+            rounds: 1,
+            limit: LIMIT,
+            setting: "made up",
+            measure: Measure::Count,
+            cores: Cores::All,
+            contestants: vec![own, other],
+        }
+    }
+
+    fn gross_in(ours: &'static [u64], scale: Scale) -> (Vec<bool>, f64) {
+        let outcome = outcome(race(ours), scale, &mut Progress::new(1));
+        let figure = outcome.results[0].as_ref().unwrap().figure.median;
+        (outcome.gross, figure)
+    }
+
+    #[test]
+    fn a_quick_run_believes_a_gross_miss_when_it_comes_twice() {
+        assert_eq!(gross_in(&[3, 1], Scale::Quick), (vec![false, false], 1.0));
+        assert_eq!(gross_in(&[3, 4], Scale::Quick), (vec![false, true], 4.0));
+        assert_eq!(gross_in(&[2, 9], Scale::Quick), (vec![false, false], 2.0));
+        assert_eq!(gross_in(&[3, 1], Scale::Full), (vec![false, true], 3.0));
+    }
+
+    #[test]
+    fn what_is_not_here_is_known_after_its_way_through_the_runner() {
+        let mut race = race(&[1]);
+        race.contestants[1].work = work(|| async { Err(NotHere("node".to_owned()).into()) });
+        let outcome = outcome(race, Scale::Full, &mut Progress::new(1));
+        let failure = outcome.results[1].as_ref().unwrap_err();
+        let missing = failure.downcast_ref::<NotHere>();
+        assert_eq!(missing, Some(&NotHere("node".to_owned())));
+        assert_eq!(failure.to_string(), "node is not here");
+    }
 }

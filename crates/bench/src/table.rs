@@ -1,4 +1,4 @@
-//! What the terminal shows: progress while it runs, the table at the end.
+//! What the terminal shows: progress while it runs, the table and what it comes to at the end.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -7,12 +7,16 @@
 
 use std::{
     io::{IsTerminal, stderr},
+    path::Path,
     process::ExitCode,
+    time::{Duration, Instant},
 };
 
 use crate::{
+    Failure,
     args::Scale,
-    runner::{Bound, Contestant, Measure, Outcome, ROUNDS, Race, Standing},
+    figures::{Counts, Figures, Row},
+    runner::{Bound, Measure, ROUNDS, Race},
 };
 
 const HEADINGS: [&str; 8] = [
@@ -25,6 +29,12 @@ pub(crate) fn usage(what: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
+/// Says why there is nothing to show.
+pub(crate) fn failure(failure: &Failure) -> ExitCode {
+    eprintln!("procession-bench: {failure}");
+    ExitCode::FAILURE
+}
+
 /// Says what there is.
 pub(crate) fn list(races: &[Race]) -> ExitCode {
     for race in races {
@@ -34,16 +44,9 @@ pub(crate) fn list(races: &[Race]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Says where the figures come from.
-pub(crate) fn machine(description: &str, scale: Scale) {
-    println!("{description}");
-    println!(
-        "medians of {} interleaved rounds, where a part has no number of its own",
-        scale.rounds(ROUNDS)
-    );
-    if cfg!(debug_assertions) {
-        println!("a debug build: its ratios say little, use --release");
-    }
+/// Says where something was written.
+pub(crate) fn written(path: &Path) {
+    println!("written: {}", path.display());
 }
 
 /// One line on standard error that says what is running.
@@ -51,6 +54,7 @@ pub(crate) struct Progress {
     races: usize,
     race: usize,
     title: String,
+    started: Instant,
     terminal: bool,
 }
 
@@ -60,17 +64,30 @@ impl Progress {
             races,
             race: 0,
             title: String::new(),
+            started: Instant::now(),
             terminal: stderr().is_terminal(),
         }
     }
 
     /// A race begins.
     pub(crate) fn race(&mut self, race: &Race) {
+        let left = time_left(self.started.elapsed(), self.race, self.races);
         self.race += 1;
         self.title = race.title();
+        if let Some(left) = left {
+            self.title
+                .push_str(&format!(" (about {} left)", span(left)));
+        }
         if !self.terminal {
             eprintln!("{}/{} {}", self.race, self.races, self.title);
         }
+    }
+
+    /// A race is run again.
+    pub(crate) fn once_more(&mut self) {
+        let (race, races, title) = (self.race, self.races, &self.title);
+        let clear = if self.terminal { "\r\x1b[K" } else { "" };
+        eprintln!("{clear}{race}/{races} {title}: a bound is missed by more than twice, once more");
     }
 
     /// A sample begins.
@@ -90,9 +107,30 @@ impl Drop for Progress {
     }
 }
 
-/// Prints the table and what has to be known to read it. Fails when a sample failed.
-pub(crate) fn print(outcomes: &[Outcome]) -> ExitCode {
-    let rows: Vec<[String; 8]> = outcomes.iter().flat_map(rows).collect();
+/// What is left if the races to come take as long as those that are done.
+fn time_left(elapsed: Duration, done: usize, all: usize) -> Option<Duration> {
+    let done = u32::try_from(done).ok().filter(|done| *done > 0)?;
+    let all = u32::try_from(all).ok()?;
+    Some(elapsed / done * all.saturating_sub(done))
+}
+
+/// Minutes and seconds.
+pub(crate) fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds / 60 {
+        0 => format!("{seconds} s"),
+        minutes => format!("{minutes} min {} s", seconds % 60),
+    }
+}
+
+/// Prints where the figures come from, the table, and what has to be known to read it.
+pub(crate) fn print(figures: &Figures) {
+    println!("{}", figures.machine);
+    println!("{}", how(figures.scale));
+    if cfg!(debug_assertions) {
+        println!("a debug build: its ratios say little, use --release");
+    }
+    let rows: Vec<[String; 8]> = figures.rows.iter().map(cells).collect();
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.max().unwrap_or(0).max(HEADINGS[column].len())
@@ -104,71 +142,58 @@ pub(crate) fn print(outcomes: &[Outcome]) -> ExitCode {
     }
     println!("\nratio: ours / theirs, the median over the rounds; spread: its least and greatest.");
     println!("times are better when less (a ratio below 1), rates and bandwidths when more.");
-    for (race, one) in contestants(outcomes).filter(|(_, one)| one.note.is_some()) {
-        let title = race.title();
-        println!("{title}, {}: {}.", one.name, one.note.unwrap_or_default());
+    for row in &figures.rows {
+        if let Some(note) = &row.note {
+            println!("{}, {}: {note}.", row.title(), row.against);
+        }
     }
-    let failed = outcomes.iter().flat_map(|outcome| &outcome.results);
-    if failed.filter(|result| result.is_err()).count() > 0 {
-        return ExitCode::FAILURE;
+    println!("\n{}", figures.counts().show(figures.scale));
+    println!("took {}", span(Duration::from_secs_f64(figures.seconds)));
+}
+
+/// How a run of this scale measures.
+pub(crate) fn how(scale: Scale) -> String {
+    let rounds = scale.rounds(ROUNDS);
+    let quick = match scale {
+        Scale::Full => "",
+        Scale::Quick => "a quick run, with figures not to be trusted: ",
+    };
+    format!("{quick}medians of {rounds} interleaved rounds, where a part has no number of its own")
+}
+
+impl Counts {
+    /// One line: what a run came to.
+    pub(crate) fn show(self, scale: Scale) -> String {
+        let mut line = format!("of {} bounds {} are met", self.met + self.missed, self.met);
+        let mut add = |count: usize, what: &str| {
+            if count > 0 {
+                line.push_str(&format!(", {count} {what}"));
+            }
+        };
+        add(self.missed, "MISSED");
+        if scale == Scale::Quick {
+            add(
+                self.grossly_missed,
+                "of these BY MORE THAN TWICE, both times",
+            );
+        }
+        add(self.failed, "comparisons FAILED");
+        add(self.not_run, "comparisons not run");
+        line
     }
-    ExitCode::SUCCESS
 }
 
-fn contestants(outcomes: &[Outcome]) -> impl Iterator<Item = (&Race, &Contestant)> {
-    let races = outcomes.iter().map(|outcome| &outcome.race);
-    races.flat_map(|race| race.contestants.iter().map(move |one| (race, one)))
-}
-
-/// One row for each that a race compares us with.
-fn rows(outcome: &Outcome) -> Vec<[String; 8]> {
-    let race = &outcome.race;
-    let figure = |at: usize| match &outcome.results[at] {
-        Ok(standing) => race.measure.show(standing.figure.median),
-        Err(_) => "failed".to_owned(),
-    };
-    let others = race.contestants.iter().enumerate().skip(1);
-    others
-        .map(|(at, other)| {
-            let [ratio, spread, verdict] = match (&outcome.results[0], &outcome.results[at]) {
-                (Err(failure), _) => [String::new(), String::new(), format!("ours {failure}")],
-                (_, Err(failure)) => [String::new(), String::new(), failure.to_string()],
-                (Ok(_), Ok(standing)) => compared(race.measure, other.bound, *standing),
-            };
-            [
-                race.part.to_owned(),
-                race.setting.to_owned(),
-                figure(0),
-                other.name.to_owned(),
-                figure(at),
-                ratio,
-                spread,
-                verdict,
-            ]
-        })
-        .collect()
-}
-
-fn compared(measure: Measure, bound: Option<Bound>, standing: Standing) -> [String; 3] {
-    let Some(ratio) = standing.ratio else {
-        return [
-            String::new(),
-            String::new(),
-            "no rounds in common".to_owned(),
-        ];
-    };
-    let ahead = if measure.is_ahead(ratio.median) {
-        "ahead"
-    } else {
-        "behind"
-    };
-    let verdict = match bound {
-        None => ahead.to_owned(),
-        Some(bound) if bound.is_met(ratio.median) => format!("{ahead}, {} met", bound.show()),
-        Some(bound) => format!("{ahead}, {} MISSED", bound.show()),
-    };
-    let spread = format!("{:.2}-{:.2}", ratio.least, ratio.greatest);
-    [format!("{:.2}", ratio.median), spread, verdict]
+fn cells(row: &Row) -> [String; 8] {
+    [
+        row.part.clone(),
+        row.setting.clone(),
+        row.show(row.ours),
+        row.against.clone(),
+        row.show(row.theirs),
+        row.ratio.map(|it| format!("{it:.2}")).unwrap_or_default(),
+        row.spread(),
+        row.verdict(),
+    ]
 }
 
 fn line(cells: &[String; 8], widths: &[usize; 8]) -> String {
@@ -186,8 +211,53 @@ impl Race {
     }
 }
 
+impl Row {
+    /// Part and setting.
+    pub(crate) fn title(&self) -> String {
+        format!("{}, {}", self.part, self.setting)
+    }
+
+    /// A figure of this row; a dash where there is none.
+    pub(crate) fn show(&self, figure: Option<f64>) -> String {
+        figure.map_or_else(|| "-".to_owned(), |figure| self.measure.show(figure))
+    }
+
+    /// The least and the greatest ratio.
+    pub(crate) fn spread(&self) -> String {
+        let both = self.least.zip(self.greatest);
+        both.map(|(least, greatest)| format!("{least:.2}-{greatest:.2}"))
+            .unwrap_or_default()
+    }
+
+    fn verdict(&self) -> String {
+        if let Some(failed) = &self.failed {
+            return format!("FAILED: {failed}");
+        }
+        if let Some(missing) = &self.not_run {
+            return format!("not run: {missing}");
+        }
+        let Some(ratio) = self.ratio else {
+            return "no rounds in common".to_owned();
+        };
+        let ahead = if self.measure.is_ahead(ratio) {
+            "ahead"
+        } else {
+            "behind"
+        };
+        let Some(bound) = self.bound else {
+            return ahead.to_owned();
+        };
+        let how = match (self.met, self.grossly_missed) {
+            (Some(true), _) => "met",
+            (_, true) => "MISSED BY MORE THAN TWICE",
+            (_, false) => "MISSED",
+        };
+        format!("{ahead}, {} {how}", bound.show())
+    }
+}
+
 impl Bound {
-    fn show(self) -> String {
+    pub(crate) fn show(self) -> String {
         match self {
             Self::AtMost(bound) => format!("<= {bound}"),
             Self::AtLeast(bound) => format!(">= {bound}"),
@@ -196,15 +266,75 @@ impl Bound {
 }
 
 impl Measure {
-    fn show(self, figure: f64) -> String {
+    /// A figure for people.
+    pub(crate) fn show(self, figure: f64) -> String {
         match self {
             Self::Time if figure < 1e-3 => format!("{:.1} us", figure * 1e6),
-            Self::Time => format!("{:.2} ms", figure * 1e3),
+            Self::Time if figure < 1.0 => format!("{:.2} ms", figure * 1e3),
+            Self::Time => format!("{figure:.2} s"),
+            Self::Rate if figure < 1e4 => format!("{figure:.0} /s"),
             Self::Rate if figure < 1e6 => format!("{:.0} k/s", figure / 1e3),
             Self::Rate => format!("{:.2} M/s", figure / 1e6),
             Self::Memory => format!("{:.2} KiB", figure / 1024.0),
             Self::Count => format!("{figure:.2}"),
             Self::Bandwidth => format!("{:.0} MB/s", figure / 1e6),
         }
+    }
+
+    /// What its figures are in, before they are shown to people.
+    pub(crate) fn unit(self) -> &'static str {
+        match self {
+            Self::Time => "s",
+            Self::Rate => "1/s",
+            Self::Bandwidth => "B/s",
+            Self::Memory => "B",
+            Self::Count => "1",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::tests::made_up;
+
+    #[test]
+    fn a_verdict_says_what_there_is_to_say() {
+        let mut row = made_up().rows.remove(0);
+        assert_eq!(row.verdict(), "behind, <= 1.15 met");
+        (row.ratio, row.met) = (Some(1.2), Some(false));
+        assert_eq!(row.verdict(), "behind, <= 1.15 MISSED");
+        row.grossly_missed = true;
+        assert_eq!(row.verdict(), "behind, <= 1.15 MISSED BY MORE THAN TWICE");
+        row.not_run = Some("node is not here".to_owned());
+        assert_eq!(row.verdict(), "not run: node is not here");
+        row.failed = Some("it broke".to_owned());
+        assert_eq!(row.verdict(), "FAILED: it broke");
+    }
+
+    #[test]
+    fn the_last_line_counts_what_is_wrong() {
+        let mut figures = made_up();
+        let counts = figures.counts();
+        let expected = "of 1 bounds 1 are met, 1 comparisons not run";
+        assert_eq!(counts.show(Scale::Full), expected);
+        figures.rows[0].met = Some(false);
+        figures.rows[0].grossly_missed = true;
+        figures.rows.truncate(1);
+        let counts = figures.counts();
+        assert_eq!(counts.show(Scale::Full), "of 1 bounds 0 are met, 1 MISSED");
+        assert!(
+            counts
+                .show(Scale::Quick)
+                .ends_with("BY MORE THAN TWICE, both times")
+        );
+    }
+
+    #[test]
+    fn the_time_left_follows_from_the_time_gone() {
+        let elapsed = Duration::from_secs(30);
+        assert_eq!(time_left(elapsed, 0, 10), None);
+        let left = time_left(elapsed, 2, 10).unwrap();
+        assert_eq!(span(left), "2 min 0 s");
     }
 }
