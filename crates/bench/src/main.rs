@@ -33,7 +33,7 @@ mod table;
 
 use std::{process::ExitCode, time::Instant};
 
-use crate::{args::Args, figures::Figures, runner::Race};
+use crate::{args::Args, figures::Figures};
 
 /// Any error: a benchmark can only report it.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -54,39 +54,37 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let figures = match &args.from {
-        Some(path) => {
-            let figures = Figures::read(path)?;
-            table::print(&figures);
-            figures
-        }
-        None => {
-            let races = parts::races(args);
-            if args.list {
-                return Ok(table::list(&races));
-            }
-            if races.is_empty() {
-                let what = "no part has such a name: --list shows them all";
-                return Ok(table::usage(what));
-            }
-            measure(races, args)?
-        }
+    let Some(figures) = figures(args)? else {
+        return Ok(ExitCode::SUCCESS);
     };
+    table::print(&figures);
+    if args.from.is_none() {
+        table::written(&figures.write()?);
+    }
     if args.report {
         table::written(&report::write(&figures)?);
     }
     Ok(figures.verdict())
 }
 
-fn measure(races: Vec<Race>, args: &Args) -> Result<Figures, Failure> {
+/// Those of the file, or of the races that were asked for; `None` where these are only listed.
+fn figures(args: &Args) -> Result<Option<Figures>, Failure> {
+    if let Some(path) = &args.from {
+        return Figures::read(path).map(Some);
+    }
+    let races = parts::races(args);
+    if args.list {
+        table::list(&races);
+        return Ok(None);
+    }
+    if races.is_empty() {
+        return Err("no part has such a name: --list shows them all".into());
+    }
     // Before all that work, and not after it.
     if args.report {
         report::check()?;
     }
     let started = Instant::now();
     let outcomes = runner::run(races, args.scale);
-    let figures = Figures::of(&outcomes, args.scale, started.elapsed());
-    table::print(&figures);
-    table::written(&figures.write()?);
-    Ok(figures)
+    Ok(Some(Figures::of(&outcomes, args.scale, started.elapsed())))
 }

@@ -151,7 +151,7 @@ fn cells(row: &Row) -> [String; 8] {
         row.against.clone(),
         row.show(row.ours),
         row.show(row.theirs),
-        row.ratio.map(|it| format!("{it:.2}")).unwrap_or_default(),
+        row.ratio.map(table::ratio).unwrap_or_default(),
         row.spread(),
         row.bound
             .map(|bound| bound.show().replace("<=", "≤").replace(">=", "≥"))

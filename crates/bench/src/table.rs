@@ -36,12 +36,11 @@ pub(crate) fn failure(failure: &Failure) -> ExitCode {
 }
 
 /// Says what there is.
-pub(crate) fn list(races: &[Race]) -> ExitCode {
+pub(crate) fn list(races: &[Race]) {
     for race in races {
         let names: Vec<_> = race.contestants.iter().map(|one| one.name).collect();
         println!("{}: {}", race.title(), names.join(", "));
     }
-    ExitCode::SUCCESS
 }
 
 /// Says where something was written.
@@ -73,11 +72,10 @@ impl Progress {
     pub(crate) fn race(&mut self, race: &Race) {
         let left = time_left(self.started.elapsed(), self.race, self.races);
         self.race += 1;
-        self.title = race.title();
-        if let Some(left) = left {
-            self.title
-                .push_str(&format!(" (about {} left)", span(left)));
-        }
+        self.title = match left {
+            Some(left) => format!("{} (about {} left)", race.title(), span(left)),
+            None => race.title(),
+        };
         if !self.terminal {
             eprintln!("{}/{} {}", self.race, self.races, self.title);
         }
@@ -164,22 +162,33 @@ pub(crate) fn how(scale: Scale) -> String {
 impl Counts {
     /// One line: what a run came to.
     pub(crate) fn show(self, scale: Scale) -> String {
-        let mut line = format!("of {} bounds {} are met", self.met + self.missed, self.met);
-        let mut add = |count: usize, what: &str| {
-            if count > 0 {
-                line.push_str(&format!(", {count} {what}"));
-            }
+        let gross = match scale {
+            Scale::Full => 0,
+            Scale::Quick => self.grossly_missed,
         };
-        add(self.missed, "MISSED");
-        if scale == Scale::Quick {
-            add(
-                self.grossly_missed,
-                "of these BY MORE THAN TWICE, both times",
-            );
-        }
-        add(self.failed, "comparisons FAILED");
-        add(self.not_run, "comparisons not run");
-        line
+        let bounds = self.met + self.missed;
+        let bad = [
+            (self.missed, "MISSED"),
+            (gross, "of these BY MORE THAN TWICE, both times"),
+            (self.failed, "comparisons FAILED"),
+            (self.not_run, "comparisons not run"),
+        ];
+        let bad = bad.iter().filter(|(count, _)| *count > 0);
+        let bad = bad.map(|(count, what)| format!("{count} {what}"));
+        let good = format!("of {bounds} bounds {} are met", self.met);
+        std::iter::once(good)
+            .chain(bad)
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}
+
+/// A ratio, also one that is hardly anything.
+pub(crate) fn ratio(ratio: f64) -> String {
+    if ratio < 0.1 {
+        format!("{ratio:.4}")
+    } else {
+        format!("{ratio:.2}")
     }
 }
 
@@ -190,7 +199,7 @@ fn cells(row: &Row) -> [String; 8] {
         row.show(row.ours),
         row.against.clone(),
         row.show(row.theirs),
-        row.ratio.map(|it| format!("{it:.2}")).unwrap_or_default(),
+        row.ratio.map(ratio).unwrap_or_default(),
         row.spread(),
         row.verdict(),
     ]
@@ -225,7 +234,7 @@ impl Row {
     /// The least and the greatest ratio.
     pub(crate) fn spread(&self) -> String {
         let both = self.least.zip(self.greatest);
-        both.map(|(least, greatest)| format!("{least:.2}-{greatest:.2}"))
+        both.map(|(least, greatest)| format!("{}-{}", ratio(least), ratio(greatest)))
             .unwrap_or_default()
     }
 
@@ -269,6 +278,7 @@ impl Measure {
     /// A figure for people.
     pub(crate) fn show(self, figure: f64) -> String {
         match self {
+            Self::Time if figure < 1e-6 => format!("{:.0} ns", figure * 1e9),
             Self::Time if figure < 1e-3 => format!("{:.1} us", figure * 1e6),
             Self::Time if figure < 1.0 => format!("{:.2} ms", figure * 1e3),
             Self::Time => format!("{figure:.2} s"),
