@@ -14,6 +14,7 @@ use std::{
 use crate::{
     Failure,
     figures::{Figures, Row},
+    runner::Bound,
     table,
 };
 
@@ -109,15 +110,26 @@ fn contents(figures: &Figures) -> Result<(String, Vec<Plot>), Failure> {
         let alt = "how many times better than its bound each ratio is";
         show(&mut text, &mut plots, "overview.svg".to_owned(), alt, svg)?;
     }
-    for rows in figures.rows.chunk_by(|one, next| one.part == next.part) {
-        part(&mut text, &mut plots, rows)?;
+    let mut parts: Vec<&str> = vec![];
+    for row in &figures.rows {
+        if !parts.contains(&row.part.as_str()) {
+            parts.push(&row.part);
+        }
+    }
+    for name in parts {
+        let rows = figures.rows.iter().filter(|row| row.part == name);
+        part(&mut text, &mut plots, name, &rows.collect::<Vec<_>>())?;
     }
     Ok((text, plots))
 }
 
 /// One part: a plot for each of its measures, a table, and the notes.
-fn part(text: &mut String, plots: &mut Vec<Plot>, rows: &[Row]) -> Result<(), Failure> {
-    let part = &rows[0].part;
+fn part(
+    text: &mut String,
+    plots: &mut Vec<Plot>,
+    part: &str,
+    rows: &[&Row],
+) -> Result<(), Failure> {
     writeln!(text, "## {}\n", capitalised(part))?;
     for (measure, svg) in plots::bars(rows)? {
         let name = slug(&format!("{part} {measure}"));
@@ -153,9 +165,7 @@ fn cells(row: &Row) -> [String; 8] {
         row.show(row.theirs),
         row.ratio.map(table::ratio).unwrap_or_default(),
         row.spread(),
-        row.bound
-            .map(|bound| bound.show().replace("<=", "≤").replace(">=", "≥"))
-            .unwrap_or_default(),
+        row.bound.map(bound_text).unwrap_or_default(),
         verdict(row),
     ]
 }
@@ -176,7 +186,7 @@ fn verdict(row: &Row) -> String {
 }
 
 /// What has to be known of those that we are beside, each once.
-fn notes(text: &mut String, rows: &[Row]) -> Result<(), Failure> {
+fn notes(text: &mut String, rows: &[&Row]) -> Result<(), Failure> {
     let mut seen = vec![];
     for row in rows {
         let Some(note) = &row.note else {
@@ -203,6 +213,13 @@ fn show(
     writeln!(text, "![{alt}]({PLOTS}/{name})\n")?;
     plots.push((name, svg));
     Ok(())
+}
+
+fn bound_text(bound: Bound) -> String {
+    match bound {
+        Bound::AtMost(bound) => format!("≤ {bound}"),
+        Bound::AtLeast(bound) => format!("≥ {bound}"),
+    }
 }
 
 fn capitalised(text: &str) -> String {

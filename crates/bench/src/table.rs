@@ -266,7 +266,7 @@ impl Row {
 }
 
 impl Bound {
-    pub(crate) fn show(self) -> String {
+    fn show(self) -> String {
         match self {
             Self::AtMost(bound) => format!("<= {bound}"),
             Self::AtLeast(bound) => format!(">= {bound}"),

@@ -11,7 +11,8 @@ use plotters::{
 };
 
 use self::axis::Axis;
-use crate::{Failure, figures::Row, runner::Measure};
+use super::{bound_text, capitalised};
+use crate::{Failure, figures::Row, runner::Measure, table};
 
 /// The colours of Okabe and Ito, which those who see fewer colours can tell apart.
 const OURS: RGBColor = RGBColor(0, 114, 178);
@@ -27,7 +28,7 @@ const MISSED: RGBColor = RGBColor(213, 94, 0);
 const INK: RGBColor = RGBColor(40, 40, 40);
 const FAINT: RGBColor = RGBColor(215, 215, 215);
 
-const WIDTH: i32 = 960;
+const WIDTH: i32 = 1040;
 const TITLE: i32 = 34;
 const LINE: i32 = 20;
 const GAP: i32 = 8;
@@ -37,6 +38,10 @@ const FONT: &str = "sans-serif";
 /// Plotters writes this, divided by 1.24, as the size in pixels.
 const SIZE: f64 = 15.0;
 const BIG: f64 = 18.0;
+
+/// A bound that is kept so many times over is kept: longer bars are cut, or the others could not be
+/// told apart.
+const CLEAR: f64 = 10.0;
 
 /// A list of bars, with nothing left to decide.
 #[derive(Debug)]
@@ -81,19 +86,29 @@ pub(super) fn overview(rows: &[Row]) -> Result<Option<String>, Failure> {
     if bars.is_empty() {
         return Ok(None);
     }
-    let axis = Axis::logarithmic(values().chain([0.5, 2.0]));
+    let axis = Axis::logarithmic(values().chain([0.5, 2.0])).within(CLEAR);
     let plot = Plot {
         title: "Ratios beside their bounds".to_owned(),
         axis,
-        caption:
-            "times better than the bound (log scale; left of 1 it is missed; thin line: spread)"
-                .to_owned(),
+        caption: "times better than the bound, log scale; left of 1: missed; thin line: spread"
+            .to_owned(),
         from: Some(1.0),
-        lines: bars.into_iter().map(Line::Bar).collect(),
-        show: |value, _| format!("{}×", plain(value)),
+        lines: bars
+            .into_iter()
+            .map(|bar| Line::Bar(cut(bar, axis)))
+            .collect(),
+        show: |value, _| format!("{value:.2}×"),
         measure: Measure::Count,
     };
     plot.draw().map(Some)
+}
+
+/// A bar that is longer than the axis says how long it is.
+fn cut(mut bar: Bar, axis: Axis) -> Bar {
+    if let Some(value) = bar.value.filter(|value| axis.ends_before(*value)) {
+        bar.text = format!("{} ({value:.0}×)", bar.text);
+    }
+    bar
 }
 
 fn margin(row: &Row) -> Option<Bar> {
@@ -106,32 +121,32 @@ fn margin(row: &Row) -> Option<Bar> {
         name: format!("{} / {}", row.title(), row.against),
         value: Some(bound.margin(ratio)),
         spread: spread.map(|(one, other)| (one.min(other), one.max(other))),
-        text: format!("{} {}{verdict}", plain(ratio), bound.show()),
+        text: format!("{} {}{verdict}", table::ratio(ratio), bound_text(bound)),
         colour: if met { OURS } else { MISSED },
     })
 }
 
-/// A number with no more digits than it takes.
-fn plain(value: f64) -> String {
-    match value.abs() {
-        large if large >= 100.0 => format!("{value:.0}"),
-        small if small < 0.1 => format!("{value:.3}"),
-        _ => {
-            let text = format!("{value:.2}");
-            text.trim_end_matches('0').trim_end_matches('.').to_owned()
-        }
+/// A figure beside an axis, without digits that say nothing.
+fn plain(figure: &str) -> String {
+    let end = figure.find([' ', '×']).unwrap_or(figure.len());
+    let (number, unit) = figure.split_at(end);
+    if !number.contains('.') {
+        return figure.to_owned();
     }
+    let number = number.trim_end_matches('0').trim_end_matches('.');
+    format!("{number}{unit}")
 }
 
 /// One plot for each measure of a part: what each contestant came to in each of its races.
-pub(super) fn bars(rows: &[Row]) -> Result<Vec<(&'static str, String)>, Failure> {
+pub(super) fn bars(rows: &[&Row]) -> Result<Vec<(&'static str, String)>, Failure> {
     let mut plots: Vec<(&'static str, String)> = vec![];
     for row in rows {
         let name = name(row.measure);
         if plots.iter().any(|(known, _)| *known == name) {
             continue;
         }
-        let same: Vec<&Row> = rows.iter().filter(|it| it.measure == row.measure).collect();
+        let same = rows.iter().filter(|it| it.measure == row.measure);
+        let same: Vec<&Row> = same.copied().collect();
         if let Some(plot) = figures(&same) {
             plots.push((name, plot.draw()?));
         }
@@ -173,9 +188,9 @@ fn figures(rows: &[&Row]) -> Option<Plot> {
         lines.extend(contestants(race, rows).map(Line::Bar));
     }
     Some(Plot {
-        title: format!("{}: {}", first.part, name(first.measure)),
+        title: capitalised(&first.part),
         axis,
-        caption: format!("{better}{scale}"),
+        caption: format!("{}: {better}{scale}", name(first.measure)),
         from: None,
         lines,
         show: |value, measure| measure.show(value),
@@ -247,6 +262,14 @@ struct Frame {
 }
 
 impl Plot {
+    /// What the values beside the axis are round numbers of.
+    fn unit(&self) -> f64 {
+        match self.measure {
+            Measure::Memory => 1024.0,
+            _ => 1.0,
+        }
+    }
+
     fn frame(&self) -> Frame {
         let width = |text: &str| i32::try_from(text.chars().count()).unwrap_or(0) * LETTER;
         let bars = || {
@@ -285,11 +308,15 @@ impl Plot {
 
     fn draw_axis(&self, area: &Area<'_>, frame: Frame) -> Result<(), Failure> {
         let style = font(SIZE, FontStyle::Normal, HPos::Center, VPos::Top);
-        for tick in self.axis.ticks() {
+        for tick in self.axis.ticks(self.unit()) {
             let x = self.axis.place(tick, frame.left, frame.right);
             let line = vec![(x, frame.top), (x, frame.bottom)];
             area.draw(&PathElement::new(line, FAINT.stroke_width(1)))?;
-            let label = (self.show)(tick, self.measure);
+            let label = if tick == 0.0 {
+                "0".to_owned()
+            } else {
+                plain(&(self.show)(tick, self.measure))
+            };
             area.draw(&Text::new(label, (x, frame.bottom + 4), style.clone()))?;
         }
         let middle = i32::midpoint(frame.left, frame.right);
@@ -381,7 +408,21 @@ mod tests {
         let bar = margin(&row).unwrap();
         assert_eq!(bar.colour, MISSED);
         assert!((bar.value.unwrap() - 0.5).abs() < 1e-9);
-        assert_eq!(bar.text, "2.3 <= 1.15: missed");
+        assert_eq!(bar.text, "2.30 ≤ 1.15: missed");
+    }
+
+    #[test]
+    fn what_is_far_beyond_a_bound_is_cut_and_says_how_far() {
+        let mut row = made_up().rows.remove(0);
+        (row.ratio, row.least, row.greatest) = (Some(0.0115), Some(0.01), Some(0.1));
+        let svg = overview(&[row]).unwrap().unwrap();
+        assert!(svg.contains("0.0115 ≤ 1.15 (100×)"), "{svg}");
+    }
+
+    #[test]
+    fn figures_beside_an_axis_have_no_digits_too_many() {
+        let all = ["10.00 ms", "0.50×", "200 k/s", "1.25", "100"].map(plain);
+        assert_eq!(all, ["10 ms", "0.5×", "200 k/s", "1.25", "100"]);
     }
 
     #[test]
@@ -391,6 +432,7 @@ mod tests {
             (row.ours, row.theirs, row.ratio) = (None, None, None);
         }
         assert_eq!(overview(&rows).unwrap(), None);
+        let rows: Vec<&Row> = rows.iter().collect();
         assert_eq!(bars(&rows).unwrap(), []);
     }
 }

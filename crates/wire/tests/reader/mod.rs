@@ -10,7 +10,7 @@ use procession_wire::{
 };
 
 /// Finds the first message in the bytes: where it is, and how many bytes to consume.
-pub trait Decoder {
+pub(crate) trait Decoder {
     fn message(&mut self, bytes: &[u8]) -> Option<(Range<usize>, usize)>;
     fn missing(&self, bytes: &[u8]) -> usize;
 }
@@ -40,7 +40,7 @@ impl Decoder for LineDecoder {
     }
 }
 
-pub struct Reader<D> {
+pub(crate) struct Reader<D> {
     decoder: D,
     buffer: BytesMut,
     /// Kept from read to read: what they cost is the caller's, and not the decoder's.
@@ -48,7 +48,7 @@ pub struct Reader<D> {
 }
 
 impl<D: Decoder> Reader<D> {
-    pub fn new(decoder: D) -> Self {
+    pub(crate) fn new(decoder: D) -> Self {
         Self {
             decoder,
             buffer: BytesMut::new(),
@@ -57,7 +57,7 @@ impl<D: Decoder> Reader<D> {
     }
 
     /// Reads all of `pipe`, hands each message on, and says how many there were.
-    pub fn read(&mut self, mut pipe: &[u8], mut hand_on: impl FnMut(Message)) -> usize {
+    pub(crate) fn read(&mut self, mut pipe: &[u8], mut hand_on: impl FnMut(Message)) -> usize {
         let mut count = 0;
         while !pipe.is_empty() {
             let missing = self.decoder.missing(&self.buffer);

@@ -48,6 +48,20 @@ impl Axis {
         }
     }
 
+    /// The part of a logarithmic one that is at most so many times from 1.
+    pub(super) fn within(self, factor: f64) -> Self {
+        Self {
+            from: self.from.max(1.0 / factor),
+            to: self.to.min(factor),
+            ..self
+        }
+    }
+
+    /// Whether a value has its place beyond the end.
+    pub(super) fn ends_before(self, value: f64) -> bool {
+        value > self.to
+    }
+
     pub(super) fn is_logarithmic(self) -> bool {
         self.logarithmic
     }
@@ -64,12 +78,12 @@ impl Axis {
         left + (share.clamp(0.0, 1.0) * width).round() as i32
     }
 
-    /// The values to be written beside it.
-    pub(super) fn ticks(self) -> Vec<f64> {
+    /// The values to be written beside it, round numbers of `unit`.
+    pub(super) fn ticks(self, unit: f64) -> Vec<f64> {
         if self.logarithmic {
             self.logarithmic_ticks()
         } else {
-            let step = nice((self.to - self.from) / TICKS);
+            let step = unit * nice((self.to - self.from) / unit / TICKS);
             let all = (0..).map(|count| self.from + f64::from(count) * step);
             all.take_while(|tick| *tick <= self.to).collect()
         }
@@ -114,7 +128,10 @@ mod tests {
         assert_eq!(axis.place(0.0, 100, 200), 100);
         assert!((190..200).contains(&axis.place(10.0, 100, 200)));
         assert_eq!(axis.place(1e9, 100, 200), 200);
-        assert_eq!(axis.ticks(), [0.0, 5.0, 10.0]);
+        assert_eq!(axis.ticks(1.0), [0.0, 5.0, 10.0]);
+        let memory = Axis::fitting([4096.0].into_iter()).unwrap();
+        let expected = [0.0, 1024.0, 2048.0, 3072.0, 4096.0];
+        assert_eq!(memory.ticks(1024.0), expected);
     }
 
     #[test]
@@ -124,7 +141,7 @@ mod tests {
         let [low, middle, high] = [0.001, 0.03, 1.0].map(|value| axis.place(value, 0, 1000));
         assert!(0 < low && low < 400 && 400 < middle && middle < 600 && high > 900);
         assert_eq!(axis.place(0.0, 0, 1000), 0, "nothing has no logarithm");
-        let ticks: Vec<_> = axis.ticks().iter().map(|it| format!("{it}")).collect();
+        let ticks: Vec<_> = axis.ticks(1.0).iter().map(|it| format!("{it}")).collect();
         assert_eq!(ticks, ["0.001", "0.01", "0.1", "1"]);
     }
 
@@ -132,7 +149,7 @@ mod tests {
     fn one_value_and_none() {
         assert_eq!(Axis::fitting([].into_iter()), None);
         for value in [0.0, 7.0] {
-            let ticks = Axis::fitting([value].into_iter()).unwrap().ticks();
+            let ticks = Axis::fitting([value].into_iter()).unwrap().ticks(1.0);
             assert!((2..=8).contains(&ticks.len()), "{ticks:?}");
         }
     }
