@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `echo` | sends each message back |
 //! | `flood` | told `COUNT SIZE`, sends so many messages of that many bytes, in writes of 64 KiB |
+//! | `serve` | answers each request, some numbers as JSON, with their sum; `sdk` alone can |
 //! | `drain` | told `COUNT SIZE`, takes so many messages and answers with the bytes they had |
 //!
 //! Each ends with its input, and by a deadline should that never come.
@@ -39,6 +40,7 @@ pub(crate) enum Job {
     Echo,
     Flood,
     Drain,
+    Serve,
 }
 
 /// What `flood` and `drain` are told.
@@ -62,10 +64,11 @@ impl Kind {
 }
 
 impl Job {
-    const ALL: [(&str, Self); 3] = [
+    const ALL: [(&str, Self); 4] = [
         ("echo", Self::Echo),
         ("flood", Self::Flood),
         ("drain", Self::Drain),
+        ("serve", Self::Serve),
     ];
 }
 
@@ -92,6 +95,19 @@ fn named<T: Copy>(all: &[(&str, T)], name: Option<String>) -> Result<T, Failure>
 }
 
 impl Order {
+    /// As much as warms up beforehand.
+    pub(crate) fn tenth(self) -> Self {
+        Self {
+            count: self.count.div_ceil(10),
+            ..self
+        }
+    }
+
+    /// What all of the messages have together.
+    pub(crate) fn bytes(self) -> usize {
+        self.count * self.size
+    }
+
     pub(crate) fn to_message(self) -> String {
         format!("{} {}", self.count, self.size)
     }

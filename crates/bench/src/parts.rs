@@ -4,25 +4,29 @@
 //! [`PARTS`]; the runner and the table know nothing of what is measured.
 
 mod bulk;
+mod fan_out;
 mod flood_in;
 mod flood_out;
 mod logs;
+mod request;
 mod round_trip;
 mod spawn;
+mod transfer;
 
 use crate::{
     Failure,
     args::{Args, Scale},
     machine::{self, Cores},
-    peers::Peer,
     runner::Race,
 };
 
 /// All parts, in the order in which they run.
-const PARTS: [fn(Scale) -> Vec<Race>; 6] = [
+const PARTS: [fn(Scale) -> Vec<Race>; 8] = [
     round_trip::races,
+    request::races,
     flood_in::races,
     flood_out::races,
+    fan_out::races,
     bulk::races,
     spawn::races,
     logs::races,
@@ -38,22 +42,10 @@ pub(crate) fn races(args: &Args) -> Vec<Race> {
 }
 
 /// An error when a race's child runs elsewhere than the race says.
-async fn check_cores(peer: &mut impl Peer, cores: Cores) -> Result<(), Failure> {
-    let count = machine::cores_of(peer.pid().await?)?;
+pub(crate) fn check_cores(pid: Option<u32>, cores: Cores) -> Result<(), Failure> {
+    let count = machine::cores_of(pid.ok_or("the child has no process id")?)?;
     if cores == Cores::One && count != 1 {
         return Err(format!("the child may run on {count} cores and not on one").into());
-    }
-    Ok(())
-}
-
-/// Receives until so many bytes of payload have come: who loses or duplicates is found out.
-async fn receive_bytes(peer: &mut impl Peer, expected: usize) -> Result<(), Failure> {
-    let mut bytes = 0;
-    while bytes < expected {
-        bytes += peer.receive().await?;
-    }
-    if bytes > expected {
-        return Err(format!("{bytes} bytes came and {expected} were sent").into());
     }
     Ok(())
 }

@@ -3,20 +3,25 @@
 //! A peer starts a child, sends it messages and receives its messages, each in the way that its
 //! own documentation recommends. The work itself (`parts/`) is written once for all of them.
 
+mod blocking;
 mod heim;
 mod ours;
 mod raw;
+mod script;
 
-use std::future::Future;
+use std::{future::Future, pin::Pin};
 
 use bytes::Bytes;
+use futures::Stream;
 
 use crate::{Failure, child::Job};
 
 pub(crate) use self::{
+    blocking::{BLOCKING, Blocking, BlockingSetup},
     heim::Heim,
     ours::Ours,
     raw::{Raw, make_fifo},
+    script::{Load, Task, scripts},
 };
 
 /// How the messages go.
@@ -41,6 +46,8 @@ pub(crate) trait Peer: Sized + Send + 'static {
     const NAME: &'static str;
     /// Bytes that its framing adds to a message where that decides how messages fall into reads.
     const DELIMITER: usize = 0;
+    /// Whether every message arrives as one, and not in pieces.
+    const WHOLE: bool = true;
 
     /// Starts the child.
     fn start(setup: Setup) -> impl Future<Output = Result<Self, Failure>> + Send;
@@ -63,3 +70,22 @@ pub(crate) trait Peer: Sized + Send + 'static {
     /// Ends the child and takes all that belonged to it away.
     fn end(self) -> impl Future<Output = Result<(), Failure>> + Send;
 }
+
+/// A peer whose conversation many tasks may share.
+pub(crate) trait Shared: Peer {
+    /// What a task sends with.
+    type Sender: Send + 'static;
+
+    /// One for each task.
+    fn sender(&self) -> Self::Sender;
+    /// Sends one message, as [`Peer::send`] does.
+    fn send_by(
+        sender: &Self::Sender,
+        message: &Bytes,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Everything that the child says, beside what [`Peer::receive`] receives: the lengths of the messages.
+    fn subscribe(&mut self) -> impl Future<Output = Result<Lengths, Failure>> + Send;
+}
+
+/// The lengths of messages, as they come.
+pub(crate) type Lengths = Pin<Box<dyn Stream<Item = Result<usize, Failure>> + Send>>;

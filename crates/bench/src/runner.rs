@@ -64,6 +64,33 @@ pub(crate) struct Contestant {
     pub(crate) work: Work,
 }
 
+impl Contestant {
+    /// One whose figures are only reported.
+    pub(crate) fn new<F>(name: &'static str, run: impl Fn() -> F + 'static) -> Self
+    where
+        F: Future<Output = Result<Sample, Failure>> + Send + 'static,
+    {
+        Self {
+            name,
+            bound: None,
+            note: None,
+            work: work(run),
+        }
+    }
+
+    /// What our ratio to it has to be.
+    pub(crate) fn bound(mut self, bound: impl Into<Option<Bound>>) -> Self {
+        self.bound = bound.into();
+        self
+    }
+
+    /// What a reader of its figures has to know.
+    pub(crate) fn note(mut self, note: impl Into<Option<&'static str>>) -> Self {
+        self.note = note.into();
+        self
+    }
+}
+
 /// Does a race's work once, and says how much it was and how long it took.
 pub(crate) type Work =
     Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Sample, Failure>> + Send>>>;

@@ -1,6 +1,6 @@
 //! A child on `procession-child`, as a user would write it.
 
-use procession_child::{Message, Parent};
+use procession_child::{Message, MessageFormat::Json, Parent};
 
 use super::{Job, Order};
 use crate::Failure;
@@ -11,6 +11,7 @@ pub(super) fn run(job: Job) -> Result<(), Failure> {
         Job::Echo => echo(&parent),
         Job::Flood => flood(&parent),
         Job::Drain => drain(&parent),
+        Job::Serve => serve(&parent),
     }
 }
 
@@ -43,4 +44,12 @@ fn drain(parent: &Parent) -> Result<(), Failure> {
         parent.send(bytes.to_string())?;
     }
     Ok(())
+}
+
+fn serve(parent: &Parent) -> Result<(), Failure> {
+    Ok(parent.serve(|request| {
+        let numbers: Vec<f64> = request.deserialize_as(&Json)?;
+        let sum: f64 = numbers.iter().sum();
+        Ok(Message::from_serializable(&sum, &Json)?)
+    })?)
 }

@@ -14,7 +14,7 @@ use proc_heim::{
 };
 use tempfile::TempDir;
 
-use super::{Peer, Setup, Transport};
+use super::{Lengths, Peer, Setup, Shared, Transport};
 use crate::{
     Failure,
     child::{Kind, arguments},
@@ -33,6 +33,7 @@ pub(crate) struct Heim {
 impl Peer for Heim {
     const NAME: &'static str = "proc-heim";
     const DELIMITER: usize = 1;
+    const WHOLE: bool = false;
 
     async fn start(setup: Setup) -> Result<Self, Failure> {
         let directory = tempfile::tempdir()?;
@@ -79,5 +80,24 @@ impl Peer for Heim {
 
     async fn end(self) -> Result<(), Failure> {
         Ok(self.manager.kill(self.process).await?)
+    }
+}
+
+impl Shared for Heim {
+    type Sender = (ProcessManagerHandle, ProcessId);
+
+    fn sender(&self) -> Self::Sender {
+        (self.manager.clone(), self.process)
+    }
+
+    async fn send_by((manager, process): &Self::Sender, message: &Bytes) -> Result<(), Failure> {
+        Ok(manager.send_message(*process, &message[..]).await?)
+    }
+
+    async fn subscribe(&mut self) -> Result<Lengths, Failure> {
+        let stream = self.manager.subscribe_message_stream(self.process).await?;
+        Ok(Box::pin(stream.map(|message| {
+            Ok(message.map(|message| message.into_bytes().len())?)
+        })))
     }
 }

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use procession_manager::{
-    Cmd, Framing, Message, MessageSink, MessageStream, Messaging, ProcessHandle, ProcessManager,
-    ProcessManagerHandle,
+    Cmd, Framing, Message, MessageFormat::Json, MessageSink, MessageStream, Messaging,
+    ProcessHandle, ProcessManager, ProcessManagerHandle,
 };
 
-use super::{Peer, Setup, Transport};
+use super::{Lengths, Peer, Setup, Shared, Transport};
 use crate::{
     Failure,
     child::{Kind, arguments},
@@ -73,5 +73,31 @@ impl Peer for Ours {
 
     async fn end(self) -> Result<(), Failure> {
         Ok(self.manager.shutdown().await?)
+    }
+}
+
+impl Ours {
+    /// Asks a child that serves for the sum of some numbers.
+    pub(crate) async fn sum(&mut self, numbers: &[f64]) -> Result<f64, Failure> {
+        Ok(self.process.request_as(numbers, &Json).await?)
+    }
+}
+
+impl Shared for Ours {
+    type Sender = ProcessHandle;
+
+    fn sender(&self) -> Self::Sender {
+        self.process.clone()
+    }
+
+    async fn send_by(sender: &Self::Sender, message: &Bytes) -> Result<(), Failure> {
+        Ok(sender.send_message(message.clone()).await?)
+    }
+
+    async fn subscribe(&mut self) -> Result<Lengths, Failure> {
+        let stream = self.process.subscribe_message_stream().await?;
+        Ok(Box::pin(
+            stream.map(|message| Ok(message.map(|message| message.len())?)),
+        ))
     }
 }

@@ -1,6 +1,6 @@
 //! Raw pipes under tokio: `tokio::process`, buffered ends, a length before each message by hand.
 
-use std::{io, process::Stdio};
+use std::{io, path::PathBuf, process::Stdio};
 
 use bytes::Bytes;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -90,23 +90,20 @@ impl Raw {
     }
 
     fn on_named_pipes(mut command: Command) -> Result<Self, Failure> {
-        let dir = tempfile::tempdir()?;
-        let (input, output) = (dir.path().join("input"), dir.path().join("output"));
-        make_fifo(&input)?;
-        make_fifo(&output)?;
+        let pipes = NamedPipes::new()?;
         let sender = pipe::OpenOptions::new()
             .read_write(true)
-            .open_sender(&input)?;
+            .open_sender(&pipes.input)?;
         let receiver = pipe::OpenOptions::new()
             .read_write(true)
-            .open_receiver(&output)?;
-        command.env("INPUT_PIPE", input).env("OUTPUT_PIPE", output);
+            .open_receiver(&pipes.output)?;
+        pipes.tell(command.as_std_mut());
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
         Ok(Self::new(
             child,
             Box::new(sender),
             Box::new(receiver),
-            Some(dir),
+            Some(pipes.directory),
         ))
     }
 
@@ -123,6 +120,33 @@ impl Raw {
             message: Vec::new(),
             _pipes: pipes,
         }
+    }
+}
+
+/// Two named pipes, in a directory that goes with them.
+pub(super) struct NamedPipes {
+    pub(super) directory: TempDir,
+    pub(super) input: PathBuf,
+    pub(super) output: PathBuf,
+}
+
+impl NamedPipes {
+    pub(super) fn new() -> io::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let [input, output] = ["input", "output"].map(|name| directory.path().join(name));
+        make_fifo(&input)?;
+        make_fifo(&output)?;
+        Ok(Self {
+            directory,
+            input,
+            output,
+        })
+    }
+
+    /// Tells a child where they are.
+    pub(super) fn tell(&self, command: &mut std::process::Command) {
+        command.env("INPUT_PIPE", &self.input);
+        command.env("OUTPUT_PIPE", &self.output);
     }
 }
 
