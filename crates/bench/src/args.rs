@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::machine::Cores;
+
 /// How the benchmark introduces itself when it is misunderstood.
 const USAGE: &str =
     "usage: procession-bench [--only NAME] [--quick] [--list] [--report] [--from FILE]
@@ -47,6 +49,11 @@ impl Scale {
             Self::Full => full,
             Self::Quick => full.min(3),
         }
+    }
+
+    /// Whether a race of round trips on these cores is run: a quick run has those alone that are judged.
+    pub(crate) fn wants(self, cores: Cores) -> bool {
+        self == Self::Full || cores == Cores::One
     }
 
     /// The share of the full work that a round does: `full` operations, at least 10.

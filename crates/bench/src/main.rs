@@ -14,7 +14,8 @@
 //! - A **part** is one kind of work (`parts/`, a file each) and offers one or more races.
 //! - A **race** is that work under one setting, done by us and by each peer. Its rounds alternate
 //!   between all of them, so that a drifting machine hurts everybody alike.
-//! - A **peer** is a library, or raw pipes, behind one small trait (`peers/`).
+//! - A **peer** is a library, or raw pipes, behind one small trait (`peers/`). Beside them are blocking
+//!   system calls with no runtime, and what Node and Python bring along, where these are there.
 //! - A **child** is this binary, started with `child` as its first argument (`child/`).
 //!
 //! Every sample runs in a fresh runtime and is bounded in time; the children end with their input,

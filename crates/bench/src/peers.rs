@@ -1,5 +1,11 @@
 //! Who takes part: each library, and raw pipes, behind one small trait.
 //!
+//! | peer | is |
+//! |---|---|
+//! | `ours`, `heim`, `raw` | a [`Peer`] in this program, under tokio |
+//! | `blocking` | a thread of this program with blocking ends: what a pipe can do |
+//! | `script` | a parent and a child of its own in Node or Python: what their users have |
+//!
 //! A peer starts a child, sends it messages and receives its messages, each in the way that its
 //! own documentation recommends. The work itself (`parts/`) is written once for all of them.
 

@@ -34,7 +34,8 @@ pub(super) fn races(scale: Scale) -> Vec<Race> {
         cores,
         contestants: contestants(scale, cores),
     };
-    settings.into_iter().map(race).collect()
+    let wanted = settings.into_iter().filter(|it| scale.wants(it.1));
+    wanted.map(race).collect()
 }
 
 fn contestants(scale: Scale, cores: Cores) -> Vec<Contestant> {

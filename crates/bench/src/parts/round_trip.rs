@@ -62,7 +62,8 @@ pub(super) fn races(scale: Scale) -> Vec<Race> {
             contestants: contestants(trips, scale.work(SCRIPTED), is_judged),
         }
     };
-    settings.into_iter().map(race).collect()
+    let wanted = settings.into_iter().filter(|it| scale.wants(it.2));
+    wanted.map(race).collect()
 }
 
 fn contestants(trips: Trips, scripted: usize, is_judged: bool) -> Vec<Contestant> {

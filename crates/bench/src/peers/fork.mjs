@@ -118,7 +118,10 @@ const parents = {
 async function parent(job, count, size) {
   const serialization = job === "request" ? "json" : "advanced";
   const child = fork(process.argv[1], ["child", job], { serialization });
-  child.on("exit", () => process.exit(1));
+  child.on("exit", () => {
+    console.error("the child ended early");
+    process.exit(1);
+  });
   const inbox = new Inbox(child);
   await parents[job](child, inbox, Math.ceil(count / 10), size);
   const started = process.hrtime.bigint();
@@ -131,4 +134,9 @@ async function parent(job, count, size) {
 
 const [job, ...rest] = process.argv.slice(2);
 if (job === "child") children[rest[0]]();
-else await parent(job, ...rest.map(Number));
+else {
+  parent(job, ...rest.map(Number)).catch((error) => {
+    console.error(error.message);
+    process.exit(1);
+  });
+}

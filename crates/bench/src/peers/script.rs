@@ -16,28 +16,25 @@ use crate::{
 
 /// A script, and what runs it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Script {
+struct Script {
     name: &'static str,
     interpreter: &'static str,
     file: &'static str,
     source: &'static str,
-    note: Option<&'static str>,
 }
 
-pub(crate) const NODE: Script = Script {
+const NODE: Script = Script {
     name: "Node fork",
     interpreter: "node",
     file: "fork.mjs",
     source: include_str!("fork.mjs"),
-    note: None,
 };
 
-pub(crate) const PYTHON: Script = Script {
+const PYTHON: Script = Script {
     name: "Python multiprocessing",
     interpreter: "python3",
     file: "multiprocessing.py",
     source: include_str!("multiprocessing.py"),
-    note: None,
 };
 
 /// What a script can do.
@@ -76,7 +73,7 @@ pub(crate) fn scripts(load: Load, unit: usize) -> [Contestant; 2] {
             let elapsed = script.run(load).await?;
             Ok(Sample::took(load.count * unit, elapsed))
         };
-        Contestant::new(script.name, run).note(script.note)
+        Contestant::new(script.name, run)
     })
 }
 
