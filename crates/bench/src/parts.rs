@@ -1,7 +1,8 @@
 //! The parts: one file a kind of work, one line each here.
 //!
 //! A part's function returns its races. A new part is a new file with such a function and a line in
-//! [`PARTS`]; the runner and the table know nothing of what is measured.
+//! [`PARTS`]; the runner and the table know nothing of what is measured. `transfer` and `tally` are what
+//! parts share.
 
 mod bulk;
 mod fan_out;
@@ -11,6 +12,7 @@ mod logs;
 mod request;
 mod round_trip;
 mod spawn;
+mod tally;
 mod transfer;
 
 use crate::{

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use tokio::task::JoinSet;
 
-use super::transfer::{LAST, Tally, receive, start, tell};
+use super::{
+    tally::{LAST, Tally, receive},
+    transfer::{start, tell},
+};
 use crate::{
     Failure,
     args::Scale,
