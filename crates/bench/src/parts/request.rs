@@ -17,7 +17,7 @@ const NUMBERS: usize = 16;
 const NUMBER: f64 = 1.5;
 const REQUESTS: usize = 4_000;
 /// For Node and Python, which take longer than that for each.
-const SCRIPTED: usize = 1_000;
+const SCRIPTED: usize = 500;
 const MORE_ROUNDS: usize = 2 * ROUNDS;
 
 pub(super) fn races(scale: Scale) -> Vec<Race> {

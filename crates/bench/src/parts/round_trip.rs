@@ -20,7 +20,7 @@ use crate::{
 const SIZE: usize = 64;
 const ROUND_TRIPS: usize = 4_000;
 /// For Node and Python, which take longer than that for each.
-const SCRIPTED: usize = 1_000;
+const SCRIPTED: usize = 500;
 /// The differences are of a few percent: many short rounds tell them better than few long ones.
 const MORE_ROUNDS: usize = 3 * ROUNDS;
 
