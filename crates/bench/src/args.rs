@@ -56,6 +56,14 @@ impl Scale {
         self == Self::Full || cores == Cores::One
     }
 
+    /// Rounds in a race of which one round takes long: a single one in a quick run.
+    pub(crate) fn heavy(self, full: usize) -> usize {
+        match self {
+            Self::Full => full,
+            Self::Quick => 1,
+        }
+    }
+
     /// The share of the full work that a round does: `full` operations, at least 10.
     pub(crate) fn work(self, full: usize) -> usize {
         match self {

@@ -13,8 +13,12 @@
 //! | `serve` | answers each request, some numbers as JSON, with their sum; `sdk` alone can |
 //! | `drain` | told `COUNT SIZE`, takes so many messages and answers with the bytes they had |
 //!
+//! Besides there is `print BYTES`, which prints lines, and `many COUNT MILLISECONDS`, which is a parent
+//! itself.
+//!
 //! Each ends with its input, and by a deadline should that never come.
 
+pub(crate) mod many;
 mod pipe;
 mod plain;
 mod sdk;
@@ -51,7 +55,7 @@ pub(crate) struct Order {
 }
 
 /// A child has ended by then, whatever its parent does. Far beyond the limit of a sample.
-const DEADLINE: Duration = Duration::from_mins(1);
+const DEADLINE: Duration = Duration::from_mins(3);
 /// How a child ends that has reached its deadline.
 const OVERDUE: i32 = 75;
 
@@ -132,6 +136,22 @@ pub(crate) fn printing(bytes: usize) -> std::io::Result<(PathBuf, [String; 3])> 
     Ok((std::env::current_exe()?, arguments))
 }
 
+const MANY: &str = "many";
+
+/// A program that is the parent of so many silent children for that time, and its arguments.
+pub(crate) fn parent_of_many(
+    count: usize,
+    silence: Duration,
+) -> std::io::Result<(PathBuf, [String; 4])> {
+    let arguments = [
+        ARGUMENT.to_owned(),
+        MANY.to_owned(),
+        count.to_string(),
+        silence.as_millis().to_string(),
+    ];
+    Ok((std::env::current_exe()?, arguments))
+}
+
 /// 64 KiB at a time, as fast as they are taken.
 fn print(bytes: usize) -> Result<(), Failure> {
     let mut line = [b'.'; LINE];
@@ -169,6 +189,11 @@ fn run(arguments: &mut impl Iterator<Item = String>) -> Result<(), Failure> {
     let kind = arguments.next();
     if kind.as_deref() == Some(PRINT) {
         return print(arguments.next().ok_or("how many bytes?")?.parse()?);
+    }
+    if kind.as_deref() == Some(MANY) {
+        let count = arguments.next().ok_or("how many children?")?.parse()?;
+        let silence = arguments.next().ok_or("for how long?")?.parse()?;
+        return many::run(count, silence);
     }
     let kind = named(&Kind::ALL, kind)?;
     let job = named(&Job::ALL, arguments.next())?;

@@ -284,7 +284,7 @@ pub(crate) mod tests {
         let outcome = outcome(vec![
             Ok(standing(2e-6, 1.0)),
             Ok(standing(2e-6, 1.0)),
-            Err(NotHere("node".to_owned()).into()),
+            Err(NotHere("node is not here".to_owned()).into()),
         ]);
         Figures::of(&[outcome], Scale::Full, Duration::from_secs(3))
     }
@@ -340,7 +340,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_failure_goes_before_what_is_not_here() {
-        let missing = || Err(NotHere("node".to_owned()).into());
+        let missing = || Err(NotHere("node is not here".to_owned()).into());
         let rows = rows(&outcome(vec![missing(), Err("it broke".into()), missing()]));
         assert_eq!(rows[0].failed.as_deref(), Some("it broke"));
         assert_eq!(rows[0].not_run, None);

@@ -1,9 +1,14 @@
 //! The machine: what it is, and on which of its cores we run.
 
-use std::{fmt, fs, io, process::Command};
+use std::{fmt, fs, io, process::Command, time::Duration};
 
-use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity};
+use rustix::{
+    process::{Resource, getrlimit, setrlimit},
+    thread::{CpuSet, Pid, sched_getaffinity, sched_setaffinity},
+};
 use serde::{Deserialize, Serialize};
+
+use crate::{Failure, runner::NotHere};
 
 /// Which cores a race uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +124,44 @@ impl fmt::Display for Machine {
             None => Ok(()),
         }
     }
+}
+
+/// Lets this process have so many descriptors open at once, as far as its user may decide that.
+pub(crate) fn allow_open_files(count: u64) -> Result<(), Failure> {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= count) {
+        return Ok(());
+    }
+    if let Some(most) = limit.maximum.filter(|most| *most < count) {
+        let text = format!("at most {most} files may be open here, and {count} are needed");
+        return Err(NotHere(text).into());
+    }
+    limit.current = limit.maximum;
+    Ok(setrlimit(Resource::Nofile, limit)?)
+}
+
+/// The anonymous memory of this process in bytes: `proc_pid_status(5)`.
+pub(crate) fn anonymous_memory() -> Result<u64, Failure> {
+    figure_of("/proc/self/status", "RssAnon:")
+}
+
+/// The memory in bytes that can be taken without making the machine swap: `proc_meminfo(5)`.
+pub(crate) fn available_memory() -> Result<u64, Failure> {
+    figure_of("/proc/meminfo", "MemAvailable:")
+}
+
+fn figure_of(file: &str, name: &str) -> Result<u64, Failure> {
+    let text = fs::read_to_string(file)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let line = line.ok_or_else(|| format!("{file} has no {name}"))?;
+    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kibibytes * 1024)
+}
+
+/// The CPU time that this process has used, in all of its threads, those that have ended included.
+pub(crate) fn own_cpu() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(now).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@
 //!   between all of them, so that a drifting machine hurts everybody alike.
 //! - A **peer** is a library, or raw pipes, behind one small trait (`peers/`). Beside them are blocking
 //!   system calls with no runtime, and what Node and Python bring along, where these are there.
-//! - A **child** is this binary, started with `child` as its first argument (`child/`).
+//! - A **child** is this binary, started with `child` as its first argument (`child/`); those that are
+//!   measured by themselves are a package beside it (`children/`), which cargo builds for that.
 //!
 //! Every sample runs in a fresh runtime and is bounded in time; the children end with their input,
 //! and by a deadline of their own should everything else fail.
@@ -27,6 +28,7 @@ mod figures;
 mod machine;
 mod parts;
 mod peers;
+mod places;
 mod report;
 mod runner;
 mod stats;

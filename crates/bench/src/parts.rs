@@ -5,13 +5,18 @@
 //! parts share.
 
 mod bulk;
+mod end;
 mod fan_out;
 mod flood_in;
 mod flood_out;
+mod gate;
 mod logs;
+mod many;
 mod request;
 mod round_trip;
+mod sdk_child;
 mod spawn;
+mod storm;
 mod tally;
 mod transfer;
 
@@ -23,7 +28,7 @@ use crate::{
 };
 
 /// All parts, in the order in which they run.
-const PARTS: [fn(Scale) -> Vec<Race>; 8] = [
+const PARTS: [fn(Scale) -> Vec<Race>; 12] = [
     round_trip::races,
     request::races,
     flood_in::races,
@@ -31,7 +36,11 @@ const PARTS: [fn(Scale) -> Vec<Race>; 8] = [
     fan_out::races,
     bulk::races,
     spawn::races,
+    many::races,
+    storm::races,
+    end::races,
     logs::races,
+    sdk_child::races,
 ];
 
 /// The races that were asked for.
@@ -50,4 +59,12 @@ pub(crate) fn check_cores(pid: Option<u32>, cores: Cores) -> Result<(), Failure>
         return Err(format!("the child may run on {count} cores and not on one").into());
     }
     Ok(())
+}
+
+/// How many of many children we start at a time, where that is not what is measured.
+pub(crate) const STARTS: usize = 16;
+
+/// The descriptors that a parent of so many children has open: three for each, and some for itself.
+pub(crate) fn open_files(children: usize) -> u64 {
+    3 * children as u64 + 200
 }

@@ -47,7 +47,7 @@ pub(crate) enum Measure {
     Rate,
     /// Bytes a second: more is better.
     Bandwidth,
-    /// Bytes of memory for each: less is better.
+    /// Bytes for each, of memory or of a file: less is better.
     Memory,
     /// A number for each: less is better.
     Count,
@@ -210,7 +210,7 @@ pub(crate) struct NotHere(pub(crate) String);
 
 impl fmt::Display for NotHere {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is not here", self.0)
+        f.write_str(&self.0)
     }
 }
 
@@ -413,11 +413,12 @@ mod tests {
     #[test]
     fn what_is_not_here_is_known_after_its_way_through_the_runner() {
         let mut race = race(&[1]);
-        race.contestants[1].work = work(|| async { Err(NotHere("node".to_owned()).into()) });
+        race.contestants[1].work =
+            work(|| async { Err(NotHere("node is not here".to_owned()).into()) });
         let outcome = outcome(race, Scale::Full, &mut Progress::new(1));
         let failure = outcome.results[1].as_ref().unwrap_err();
         let missing = failure.downcast_ref::<NotHere>();
-        assert_eq!(missing, Some(&NotHere("node".to_owned())));
+        assert_eq!(missing, Some(&NotHere("node is not here".to_owned())));
         assert_eq!(failure.to_string(), "node is not here");
     }
 }

@@ -282,6 +282,7 @@ impl Measure {
             Self::Time if figure < 1e-3 => format!("{:.1} us", figure * 1e6),
             Self::Time if figure < 1.0 => format!("{:.2} ms", figure * 1e3),
             Self::Time => format!("{figure:.2} s"),
+            Self::Rate if figure < 10.0 => format!("{figure:.2} /s"),
             Self::Rate if figure < 1e4 => format!("{figure:.0} /s"),
             Self::Rate if figure < 1e6 => format!("{:.0} k/s", figure / 1e3),
             Self::Rate => format!("{:.2} M/s", figure / 1e6),

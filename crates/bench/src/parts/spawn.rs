@@ -1,182 +1,159 @@
-//! Spawn: start, run and reap `/bin/true`, one at a time, with messaging and logging on.
+//! Spawn: start, run and reap `/bin/true`, with messaging and logging on.
 //!
-//! The time runs from asking for the process to knowing that it has ended; what it left behind is
-//! taken away outside of it.
+//! The time runs from asking for the first process to knowing that the last one has ended. One
+//! process more is run before it, so that what is made once for all of them is there. What they leave
+//! behind is taken away after it.
 
-use std::{
-    path::Path,
-    process::Stdio,
-    time::{Duration, Instant},
-};
+mod runs;
 
-use procession_manager::{Cmd, Logging, Messaging, ProcessManager};
-use tokio::{
-    fs,
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
-    net::unix::pipe,
-    process::Command,
-};
+use std::hint::black_box;
 
 use crate::{
     Failure,
     args::Scale,
-    machine::Cores,
-    peers::{Heim, Ours, Peer, make_fifo},
-    runner::{Bound, Contestant, LIMIT, Measure, ROUNDS, Race, Sample, work},
+    machine::{self, Cores},
+    peers::{Heim, Ours, Peer},
+    places::Place,
+    runner::{Bound, Contestant, LIMIT, Measure, ROUNDS, Race, Sample, Work, work},
 };
 
-const PROGRAM: &str = "/bin/true";
 const PROCESSES: usize = 100;
-/// How often proc-heim is to look whether a process has ended: the shortest that tokio's timer does.
-const HEIM_INTERVAL: Duration = Duration::from_millis(1);
+const AT_ONCE: usize = 16;
+const MIB: u64 = 1024 * 1024;
+const GIB: u64 = 1024 * MIB;
+
+/// How many processes, how many of them at a time, and where their files are.
+#[derive(Debug, Clone, Copy)]
+struct Job {
+    count: usize,
+    at_once: usize,
+    place: Place,
+}
 
 pub(super) fn races(scale: Scale) -> Vec<Race> {
-    let count = scale.work(PROCESSES);
-    let contestant = |name, bound, note, work| Contestant {
+    let alone = |place| Job {
+        count: scale.work(PROCESSES),
+        at_once: 1,
+        place,
+    };
+    let together = |place| Job {
+        count: scale.work(4 * PROCESSES),
+        at_once: AT_ONCE,
+        place,
+    };
+    vec![
+        race("one at a time, on disk", alone(Place::Disk)),
+        race("one at a time, on tmpfs", alone(Place::Tmpfs)),
+        race("16 at once, on disk", together(Place::Disk)),
+        race("16 at once, on tmpfs", together(Place::Tmpfs)),
+        big_parent(scale, alone(Place::Disk)),
+    ]
+}
+
+fn of_spawn(setting: &'static str, rounds: usize, contestants: Vec<Contestant>) -> Race {
+    Race {
+        part: "spawn",
+        rounds,
+        limit: LIMIT,
+        setting,
+        measure: Measure::Rate,
+        cores: Cores::All,
+        contestants,
+    }
+}
+
+fn race(setting: &'static str, job: Job) -> Race {
+    let contestant = |name, bound, note: Option<String>, work: Work| Contestant {
         name,
         bound,
-        note,
+        // Made once for a run of the benchmark, and needed until its end.
+        note: note.map(|note| &*note.leak()),
         work,
     };
-    vec![Race {
-        part: "spawn",
-        rounds: ROUNDS,
-        limit: LIMIT,
-        setting: "one at a time",
-        measure: Measure::Time,
-        cores: Cores::All,
-        contestants: vec![
-            contestant(Ours::NAME, None, None, work(move || ours(count))),
-            contestant(
-                "tokio with files",
-                None,
-                Some("tokio::process with a run directory, two named pipes and two log files"),
-                work(move || tokio_with_files(count)),
-            ),
-            contestant(
-                "bare tokio",
-                None,
-                Some("tokio::process with nothing around it"),
-                work(move || tokio_bare(count)),
-            ),
-            contestant(
-                Heim::NAME,
-                Some(Bound::AtMost(1.0)),
-                Some("its wait looks every millisecond"),
-                work(move || heim(count)),
-            ),
-        ],
-    }]
+    let with_files = "tokio::process with a run directory, two named pipes that are open, two \
+                      pipes, and log files that are made when there is something to log";
+    let contestants = vec![
+        contestant(
+            Ours::NAME,
+            None,
+            Some(job.place.describe()),
+            work(move || runs::ours(job)),
+        ),
+        contestant(
+            "tokio with files",
+            Some(Bound::AtLeast(0.9)),
+            Some(with_files.to_owned()),
+            work(move || runs::tokio_with_files(job)),
+        ),
+        contestant(
+            Heim::NAME,
+            Some(Bound::AtLeast(1.3)),
+            Some("its wait looks every millisecond".to_owned()),
+            work(move || runs::heim(job)),
+        ),
+        contestant(
+            "bare tokio",
+            None,
+            Some("tokio::process with nothing around it".to_owned()),
+            work(move || runs::tokio_bare(job)),
+        ),
+    ];
+    of_spawn(setting, ROUNDS, contestants)
 }
 
-async fn ours(count: usize) -> Result<Sample, Failure> {
-    let manager = ProcessManager::in_temp()?;
-    let mut elapsed = Duration::ZERO;
-    for _ in 0..count {
-        let started = Instant::now();
-        let cmd = Cmd::new(PROGRAM)
-            .messaging(Messaging::named_pipes())
-            .logging(Logging::stdout_and_stderr());
-        let id = manager.spawn(cmd).await?;
-        let report = manager.wait(id).await?;
-        elapsed += started.elapsed();
-        if !report.success() {
-            return Err(format!("{PROGRAM} ended badly: {report:?}").into());
-        }
-        manager.remove(id).await?;
-    }
-    manager.shutdown().await?;
-    Ok(Sample::took(count, elapsed))
-}
-
-async fn tokio_with_files(count: usize) -> Result<Sample, Failure> {
-    let directory = tempfile::tempdir()?;
-    let mut elapsed = Duration::ZERO;
-    for number in 0..count {
-        let directory = directory.path().join(number.to_string());
-        let started = Instant::now();
-        run_with_files(&directory).await?;
-        elapsed += started.elapsed();
-        fs::remove_dir_all(directory).await?;
-    }
-    Ok(Sample::took(count, elapsed))
-}
-
-async fn run_with_files(directory: &Path) -> Result<(), Failure> {
-    std::fs::create_dir(directory)?;
-    let (input, output) = (directory.join("input"), directory.join("output"));
-    make_fifo(&input)?;
-    make_fifo(&output)?;
-    let mut open = pipe::OpenOptions::new();
-    let _input = open.read_write(true).open_sender(&input)?;
-    let _output = open.open_receiver(&output)?;
-    let stdout_log = std::fs::File::create(directory.join("stdout"))?;
-    let stderr_log = std::fs::File::create(directory.join("stderr"))?;
-    let mut child = Command::new(PROGRAM)
-        .env("INPUT_PIPE", input)
-        .env("OUTPUT_PIPE", output)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let stdout = child.stdout.take().ok_or("no standard output")?;
-    let stderr = child.stderr.take().ok_or("no standard error")?;
-    let (status, stdout, stderr) = tokio::join!(
-        child.wait(),
-        capture(stdout, stdout_log),
-        capture(stderr, stderr_log),
-    );
-    stdout?;
-    stderr?;
-    if !status?.success() {
-        return Err(format!("{PROGRAM} ended badly").into());
-    }
-    Ok(())
-}
-
-/// Copies what a child prints into its log.
-async fn capture(mut from: impl AsyncRead + Unpin, log: std::fs::File) -> Result<(), Failure> {
-    let mut buffer = vec![0; 4096];
-    let mut log = fs::File::from_std(log);
-    loop {
-        match from.read(&mut buffer).await? {
-            0 => return Ok(()),
-            read => log.write_all(&buffer[..read]).await?,
-        }
-    }
-}
-
-async fn tokio_bare(count: usize) -> Result<Sample, Failure> {
-    let started = Instant::now();
-    for _ in 0..count {
-        let status = Command::new(PROGRAM).kill_on_drop(true).status().await?;
-        if !status.success() {
-            return Err(format!("{PROGRAM} ended badly").into());
-        }
-    }
-    Ok(Sample::took(count, started.elapsed()))
-}
-
-async fn heim(count: usize) -> Result<Sample, Failure> {
-    use proc_heim::{
-        manager::ProcessManager,
-        model::command::{Cmd, CmdOptions, LoggingType},
+/// We in a parent that holds much memory, and in one that does not.
+fn big_parent(scale: Scale, job: Job) -> Race {
+    let wanted = match scale {
+        Scale::Full => 4 * GIB,
+        Scale::Quick => GIB / 2,
     };
-    let directory = tempfile::tempdir()?;
-    let manager = ProcessManager::spawn(directory.path().to_owned())?;
-    let mut elapsed = Duration::ZERO;
-    for _ in 0..count {
-        let started = Instant::now();
-        let mut options = CmdOptions::with_named_pipe_messaging();
-        options.set_logging_type(LoggingType::StdoutAndStderr)?;
-        let id = manager.spawn(Cmd::with_options(PROGRAM, options)).await?;
-        let info = manager.wait(id, HEIM_INTERVAL).await??;
-        elapsed += started.elapsed();
-        if !info.exit_status().is_some_and(|status| status.success()) {
-            return Err(format!("{PROGRAM} ended badly").into());
-        }
-        manager.kill(id).await?;
+    let available = machine::available_memory().unwrap_or(0);
+    // As much again stays free, so that the machine does not begin to swap.
+    let bytes = if available < wanted + wanted / 2 {
+        available / 2
+    } else {
+        wanted
+    };
+    let note = format!(
+        "{} MiB are touched in the parent, of {} MiB that were free",
+        bytes / MIB,
+        available / MIB,
+    );
+    let contestants = vec![
+        Contestant {
+            name: Ours::NAME,
+            bound: None,
+            note: Some(note.leak()),
+            work: work(move || with_memory(bytes, job)),
+        },
+        Contestant {
+            name: "our small parent",
+            bound: Some(Bound::AtLeast(0.9)),
+            note: None,
+            work: work(move || runs::ours(job)),
+        },
+    ];
+    let setting = match scale {
+        Scale::Full => "one at a time, 4 GiB in the parent",
+        Scale::Quick => "one at a time, 512 MiB in the parent",
+    };
+    of_spawn(setting, ROUNDS.min(5), contestants)
+}
+
+async fn with_memory(bytes: u64, job: Job) -> Result<Sample, Failure> {
+    let bytes = usize::try_from(bytes)?;
+    let memory = tokio::task::spawn_blocking(move || touched(bytes)).await?;
+    let sample = runs::ours(job).await;
+    // Until here it was needed, as far as the compiler can know.
+    drop(black_box(memory));
+    sample
+}
+
+/// Memory of which each page is really there.
+fn touched(bytes: usize) -> Vec<u8> {
+    let mut memory = vec![0; bytes];
+    for page in memory.chunks_mut(rustix::param::page_size()) {
+        page[0] = 1;
     }
-    Ok(Sample::took(count, elapsed))
+    black_box(memory)
 }

@@ -102,7 +102,7 @@ impl Script {
 
     fn not_started(self, error: io::Error) -> Failure {
         match error.kind() {
-            io::ErrorKind::NotFound => NotHere(self.interpreter.to_owned()).into(),
+            io::ErrorKind::NotFound => NotHere(format!("{} is not here", self.interpreter)).into(),
             _ => error.into(),
         }
     }
