@@ -10,12 +10,15 @@
 //!  sweep    the next manager in the same working directory takes away what a dead one left
 //! ```
 //!
+//! A child that cannot have started anything needs no hunt, and `forks` knows of short-lived ones.
+//!
 //! A process belongs to a tree if it has the tree's entry in its `PROCESSION_TREE`; if it is in the
 //! process group of the tree's root; or if its chain of parents leads to one of these. What erases its
 //! environment, leaves the group *and* loses its parent is not found, unless the tree has a cgroup of its
 //! own: then whatever is in that belongs to it too.
 
 mod cgroup;
+mod forks;
 mod guard;
 mod hunt;
 mod scan;
@@ -28,6 +31,7 @@ use uuid::Uuid;
 use crate::id::ProcessId;
 
 pub(crate) use cgroup::{Group, WAIT_TO_BE_MOVED};
+pub(crate) use forks::{childless, started};
 pub(crate) use guard::Guard;
 pub(crate) use hunt::{Hunter, extinguish};
 pub(crate) use scan::Root;

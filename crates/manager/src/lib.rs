@@ -65,6 +65,7 @@ mod run;
 mod run_dir;
 mod shutdown;
 mod signal;
+mod starts;
 mod statistics;
 mod stream_ext;
 #[cfg(any(test, feature = "test-util"))]

@@ -27,6 +27,7 @@ use crate::flag::Flag;
 use crate::lifecycle::{DrainBounds, OutputState};
 use crate::os;
 use crate::process::pool::Pool;
+use crate::starts;
 
 /// Watches are armed at most this often.
 const EVERY: Duration = Duration::from_millis(10);
@@ -88,7 +89,7 @@ impl Watch {
 
     /// After the exit: until nobody can write any more, or it has been long enough.
     async fn drain(&self) -> OutputState {
-        let bound = Instant::now() + self.bounds.bound;
+        let (bound, exited) = (Instant::now() + self.bounds.bound, starts::mark());
         let mut length = self.length();
         let mut quiet_until = Instant::now() + self.bounds.quiet;
         loop {
@@ -106,10 +107,17 @@ impl Watch {
                 quiet_until = Instant::now() + self.bounds.quiet;
                 self.grew().await;
             }
-            let until = quiet_until.min(bound);
-            if Instant::now() >= until {
+            if Instant::now() >= bound {
                 return OutputState::Cut;
             }
+            if Instant::now() >= quiet_until {
+                // Another child that is just being started may have a copy.
+                if exited.is_past() {
+                    return OutputState::Cut;
+                }
+                quiet_until = Instant::now() + self.bounds.quiet;
+            }
+            let until = quiet_until.min(bound);
             if let Ok(change) = &change {
                 let _ = timeout_at(until, change.wait()).await;
                 sleep_until((armed + EVERY).min(until)).await;

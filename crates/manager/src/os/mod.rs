@@ -12,7 +12,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
@@ -82,7 +82,11 @@ pub(crate) fn reap(pidfd: BorrowedFd<'_>, block: bool) -> io::Result<Option<Reap
 pub(crate) fn own_max_rss() -> u64 {
     const KINDS: u64 = 4;
     const PAGE: u64 = 4096;
-    let processors = std::thread::available_parallelism().map_or(64, |count| count.get() as u64);
+    // Asking reads files of cgroups each time, and that would be a tenth of what a spawn costs.
+    static PROCESSORS: OnceLock<u64> = OnceLock::new();
+    let processors = *PROCESSORS.get_or_init(|| {
+        std::thread::available_parallelism().map_or(64, |count| count.get() as u64)
+    });
     let batch = (2 * processors).max(32);
     max_rss() + KINDS * processors * batch * PAGE
 }
@@ -126,26 +130,18 @@ pub(crate) fn read(fd: impl AsFd, buffer: &mut BytesMut) -> io::Result<usize> {
     Ok(count)
 }
 
+/// What keeps one descriptor open, and the same one, for as long as it is there.
+pub(crate) trait Keeps: AsRawFd {}
+
+impl Keeps for OwnedFd {}
+impl Keeps for Arc<OwnedFd> {}
+
 /// Watches a descriptor by the runtime. On failure the descriptor comes back with the reason.
-pub(crate) fn watch(
-    fd: OwnedFd,
-    interest: Interest,
-) -> Result<AsyncFd<OwnedFd>, (OwnedFd, io::Error)> {
-    // SAFETY: an `OwnedFd` is open, and stays the same descriptor of the same description until it
-    // is dropped; the `AsyncFd` owns it and nothing in this crate replaces a descriptor in place.
+pub(crate) fn watch<T: Keeps>(fd: T, interest: Interest) -> Result<AsyncFd<T>, (T, io::Error)> {
+    // SAFETY: an `OwnedFd`, shared or not, is open, and stays the same descriptor of the same description until
+    // it is dropped; the `AsyncFd` has a hold of it and nothing in this crate replaces a descriptor in place.
     let watched = unsafe { AsyncFd::register_with_interest(fd, interest) };
     watched.map_err(tokio::io::unix::AsyncFdRegisterError::into_parts)
-}
-
-/// A turn to start a child.
-pub(crate) type Starting = MutexGuard<'static, ()>;
-
-/// Held from the opening of a child's ends until they are closed here. A child that is started meanwhile has
-/// copies of them until its program runs, which on a busy machine is longer than the quiet period: output
-/// that nobody holds would count as cut.
-pub(crate) fn starting() -> Starting {
-    static STARTING: Mutex<()> = Mutex::new(());
-    STARTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether anybody has the file open for writing; `file` must be open for reading only, and the file be

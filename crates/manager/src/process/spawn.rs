@@ -34,7 +34,7 @@ use rustix::process::{Pid, PidfdFlags, kill_process_group, pidfd_open};
 use super::program;
 use super::spawn_error::{because, no_file, refused};
 use super::task::Startup;
-use crate::containment::WAIT_TO_BE_MOVED;
+use crate::containment::{self, WAIT_TO_BE_MOVED};
 use crate::error::SpawnProcessError;
 use crate::file_events::FileEvents;
 use crate::id::ProcessId;
@@ -180,6 +180,7 @@ impl Launch {
         })?;
         let pid = Pid::from_raw(spawned.id().cast_signed())
             .ok_or_else(|| refused(&name, io::ErrorKind::InvalidData.into()))?;
+        containment::started(pid);
         let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
             Err(error) => {
@@ -197,6 +198,7 @@ impl Launch {
             child: Attached::Process(Child {
                 pid,
                 pidfd: PidFd::Plain(pidfd),
+                since: started,
                 reaped: false,
                 group,
                 leaves_group: cmd.leftovers_policy() == Leftovers::Leave,

@@ -56,7 +56,7 @@ pub(super) fn start(
     group: Option<&Path>,
     dirs: &[&Path],
 ) -> io::Result<(Pid, OwnedFd, ChildStdin)> {
-    let starting = crate::os::starting();
+    let starting = crate::starts::starting();
     let mut child = Command::new("/bin/sh")
         .args(["-c", SCRIPT])
         .arg("procession-guard")

@@ -49,6 +49,11 @@ impl Attached {
         self.process().is_some()
     }
 
+    /// See [`Child::is_childless`]; what is no process has none to be hunted for.
+    pub(crate) fn is_childless(&self) -> bool {
+        self.process().is_none_or(Child::is_childless)
+    }
+
     /// Its number; 0 where it is no process.
     pub(crate) fn pid(&self) -> u32 {
         self.process().map_or(0, Child::pid)

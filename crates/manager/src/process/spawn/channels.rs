@@ -24,8 +24,8 @@ use crate::messaging::memory::{MemoryReader, MemoryWriter};
 use crate::messaging::pipe::{ReadPipe, WritePipe};
 use crate::model::command::{LogRoute, Logging};
 use crate::model::{Cmd, Output, Readiness, Stdin, Transport};
-use crate::os;
 use crate::run_dir::{self, create_fifo, create_new, open_own};
+use crate::starts::{self, Starting};
 
 /// Our end of a stream that is logged.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl OurEnd {
     /// To be called within the runtime.
     pub(crate) fn into_writer(self) -> io::Result<WritePipe> {
         match self {
-            Self::Fd { fd, .. } => WritePipe::new(fd),
+            Self::Fd { fd, .. } => Ok(WritePipe::new(fd)),
             #[cfg(any(test, feature = "test-util"))]
             Self::Write(pipe) => Ok(WritePipe::Memory(pipe)),
             #[cfg(any(test, feature = "test-util"))]
@@ -98,7 +98,7 @@ pub(super) struct Channels {
     pub(super) environment: ChildEnvironment,
     pub(super) notify: Option<NotifySocket>,
     /// To be dropped when the child runs and its ends are closed here.
-    pub(super) starting: os::Starting,
+    pub(super) starting: Starting,
 }
 
 pub(super) fn open(
@@ -114,8 +114,7 @@ pub(super) fn open(
     let mut stdout = output(cmd.stdout_target(), true).map_err(failed)?;
     let mut stderr = output(cmd.stderr_target(), false).map_err(failed)?;
     let mut environment = ChildEnvironment::new(run_dir);
-    // What is to be opened for the user may be slow, a FIFO for example: not within the turn.
-    let starting = os::starting();
+    let starting = starts::starting();
 
     let mut stdout_free = *cmd.stdout_target() == Output::Null;
     let mut stderr_free = *cmd.stderr_target() == Output::Null;

@@ -3,12 +3,13 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, kill_process_group, pidfd_send_signal, waitid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::containment::{Group, Root};
+use crate::containment::{self, Group, Root};
 use crate::os;
 use crate::run_dir::{ManagerDir, RunDir};
 use crate::signal::Signal;
@@ -18,6 +19,8 @@ use crate::signal::Signal;
 pub(crate) struct Child {
     pub(super) pid: Pid,
     pub(super) pidfd: PidFd,
+    /// From before it was started.
+    pub(super) since: Instant,
     pub(super) reaped: bool,
     /// Its cgroup, until its exit is past.
     pub(super) group: Option<Arc<Group>>,
@@ -88,6 +91,11 @@ impl Child {
                 None
             }
         }
+    }
+
+    /// Whether, after its exit, there is surely nothing left that it has started.
+    pub(crate) fn is_childless(&self) -> bool {
+        self.reaped && self.group.is_none() && containment::childless(self.pid, self.since)
     }
 
     /// Sends it a signal; `false` once it has been reaped.

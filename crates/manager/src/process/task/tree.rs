@@ -31,7 +31,8 @@ impl Task {
     }
 
     pub(super) fn hunt(&mut self, urgent: bool) {
-        if !self.is_process() {
+        let childless = self.child.as_ref().is_none_or(Attached::is_childless);
+        if childless {
             self.hunts.spawn(async { 0 });
             return;
         }
