@@ -20,5 +20,6 @@ pub(crate) mod reader;
 pub(crate) mod signs;
 pub(crate) mod sink;
 pub(crate) mod source;
+mod spare;
 #[cfg(test)]
 pub(crate) mod testing;

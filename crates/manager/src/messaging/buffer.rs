@@ -18,10 +18,18 @@ use crate::model::Overflow;
 /// What takes up less than this share of what was read with it is copied out of that.
 pub(crate) const SMALL_SHARE: usize = 4;
 
-/// The messages of one read: one chunk of bytes, and where in it each payload is.
+/// The messages of one read. A cheap handle: what many subscriptions have is one and the same.
+#[derive(Debug, Clone)]
+pub(crate) enum Batch {
+    /// Most reads bring one message, and then nothing is allocated but its bytes.
+    One(Bytes),
+    Many(Arc<Chunk>),
+}
+
+/// One chunk of bytes, and where in it each payload is.
 #[derive(Debug)]
-pub(crate) struct Batch {
-    chunk: Bytes,
+pub(crate) struct Chunk {
+    bytes: Bytes,
     payloads: Positions,
 }
 
@@ -50,6 +58,15 @@ impl Positions {
         usize::from(self.first.is_some()) + self.more.len()
     }
 
+    /// The one that there is, where there is no other.
+    pub(crate) fn only(&self) -> Option<Range<u32>> {
+        self.first.clone().filter(|_| self.more.is_empty())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Range<u32>> + '_ {
+        self.first.iter().chain(&self.more).cloned()
+    }
+
     fn get(&self, index: usize) -> Range<u32> {
         let found = match index.checked_sub(1) {
             None => self.first.as_ref(),
@@ -69,52 +86,72 @@ impl FromIterator<Range<u32>> for Positions {
     }
 }
 
+impl Default for Batch {
+    fn default() -> Self {
+        Self::One(Bytes::new())
+    }
+}
+
 impl Batch {
-    pub(crate) fn new(chunk: Bytes, payloads: Positions) -> Self {
-        Self { chunk, payloads }
+    pub(crate) fn new(bytes: Bytes, payloads: Positions) -> Self {
+        match payloads.only() {
+            Some(Range { start, end }) => Self::One(bytes.slice(start as usize..end as usize)),
+            None => Self::Many(Arc::new(Chunk { bytes, payloads })),
+        }
     }
 
-    /// Copies the payloads, where they are little of what was read: the rest must not be kept with them,
-    /// since nobody has accounted for it.
-    pub(crate) fn compact(self) -> Self {
-        let used: usize = (0..self.len()).map(|index| self.payload_len(index)).sum();
-        if used >= self.chunk.len() / SMALL_SHARE {
-            return self;
+    /// The same of what was read, with the payloads copied where they are little of it: the rest must
+    /// not be kept with them, since nobody has accounted for it.
+    pub(crate) fn compact(bytes: Bytes, payloads: Positions) -> Self {
+        let used = payloads.iter().map(|payload| payload.len()).sum::<usize>();
+        if used >= bytes.len() / SMALL_SHARE {
+            return Self::new(bytes, payloads);
         }
-        let mut chunk = BytesMut::with_capacity(used);
-        let mut payloads = Positions::default();
-        for index in 0..self.len() {
-            let Range { start, end } = self.payloads.get(index);
-            let at = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-            chunk.extend_from_slice(&self.chunk[start as usize..end as usize]);
-            payloads.push(at..at + (end - start));
+        let mut copy = BytesMut::with_capacity(used);
+        let mut places = Positions::default();
+        for Range { start, end } in payloads.iter() {
+            let at = u32::try_from(copy.len()).unwrap_or(u32::MAX);
+            copy.extend_from_slice(&bytes[start as usize..end as usize]);
+            places.push(at..at + (end - start));
         }
-        Self::new(chunk.freeze(), payloads)
+        Self::new(copy.freeze(), places)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.payloads.len()
-    }
-
-    fn message(&self, index: usize) -> Message {
-        let Range { start, end } = self.payloads.get(index);
-        Message::from(self.chunk.slice(start as usize..end as usize))
+        match self {
+            Self::One(_) => 1,
+            Self::Many(chunk) => chunk.payloads.len(),
+        }
     }
 
     pub(crate) fn payload_len(&self, index: usize) -> usize {
-        self.payloads.get(index).len()
+        match self {
+            Self::One(payload) => payload.len(),
+            Self::Many(chunk) => chunk.payloads.get(index).len(),
+        }
     }
 
     /// What a message costs in credit, and counts in a buffer.
     pub(crate) fn cost(&self, index: usize) -> u64 {
         credit::cost(self.payload_len(index))
     }
+
+    /// A message, for whoever takes it only once.
+    fn take(&mut self, index: usize) -> Message {
+        match self {
+            Self::One(payload) => Message::from(std::mem::take(payload)),
+            Self::Many(chunk) => {
+                let Range { start, end } = chunk.payloads.get(index);
+                Message::from(chunk.bytes.slice(start as usize..end as usize))
+            }
+        }
+    }
 }
 
 /// Consecutive messages of one batch.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
-    batch: Arc<Batch>,
+    batch: Batch,
     next: usize,
     end: usize,
 }
@@ -123,7 +160,20 @@ impl Run {
     pub(crate) fn next(&mut self) -> Option<Message> {
         (self.next < self.end).then(|| {
             self.next += 1;
-            self.batch.message(self.next - 1)
+            self.batch.take(self.next - 1)
+        })
+    }
+
+    /// Its first messages, as many as `most`; none where it has no more than those.
+    fn split(&mut self, most: usize) -> Option<Self> {
+        (self.len() > most).then(|| {
+            let first = Self {
+                batch: self.batch.clone(),
+                next: self.next,
+                end: self.next + most,
+            };
+            self.next = first.end;
+            first
         })
     }
 
@@ -259,14 +309,14 @@ impl Buffer {
 
     /// Appends messages of a batch, dropping the oldest where that is the policy. The waker, if
     /// any, is to be woken.
-    pub(crate) fn push(&mut self, batch: &Arc<Batch>, range: Range<usize>) -> Option<Waker> {
+    pub(crate) fn push(&mut self, batch: Batch, range: Range<usize>) -> Option<Waker> {
         if range.is_empty() {
             return None;
         }
         self.held += range.len();
         self.held_bytes += range.clone().map(|index| batch.cost(index)).sum::<u64>();
         self.segments.push_back(Segment::Messages(Run {
-            batch: Arc::clone(batch),
+            batch,
             next: range.start,
             end: range.end,
         }));
@@ -334,12 +384,13 @@ impl Buffer {
         let most = self.limits.run();
         match self.segments.front_mut() {
             Some(Segment::Messages(run)) => {
-                let mut taken = run.clone();
-                taken.end = taken.end.min(taken.next + most);
-                run.next = taken.end;
-                if run.len() == 0 {
-                    self.segments.pop_front();
-                }
+                let taken = match run.split(most) {
+                    Some(taken) => taken,
+                    None => match self.segments.pop_front() {
+                        Some(Segment::Messages(run)) => run,
+                        _ => return Taken::Empty,
+                    },
+                };
                 let cost = taken.cost();
                 self.held -= taken.len();
                 self.held_bytes -= cost;

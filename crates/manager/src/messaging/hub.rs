@@ -116,7 +116,7 @@ impl Hub {
     pub(crate) fn poll_offer(
         &self,
         cx: &mut Context<'_>,
-        batch: &Arc<Batch>,
+        batch: &mut Batch,
         from: usize,
     ) -> Poll<usize> {
         self.reader.register(cx.waker());
@@ -126,11 +126,13 @@ impl Hub {
         }
     }
 
-    /// Offers messages; `force` gives them to buffers that are full, too.
-    pub(crate) fn offer(&self, batch: &Arc<Batch>, from: usize, force: bool) -> usize {
+    /// Offers messages; `force` gives them to buffers that are full, too. Where that takes the last of them,
+    /// the batch is not there any more.
+    pub(crate) fn offer(&self, batch: &mut Batch, from: usize, force: bool) -> usize {
         let mut list = lock(&self.list);
         let with_credit = list.granter.is_some();
-        let mut count = batch.len() - from;
+        let all = batch.len() - from;
+        let mut count = all;
         if !force {
             let window = with_credit.then_some(self.defaults.bytes);
             list.each_blocking(|buffer| {
@@ -146,13 +148,24 @@ impl Hub {
         list.received += cost;
         list.counts.messages += count as u64;
         list.counts.bytes += cost - count as u64 * credit::MESSAGE_OVERHEAD;
+        let mut last = if count == all {
+            std::mem::take(batch)
+        } else {
+            batch.clone()
+        };
         let mut lost = 0;
         if list.subscriptions.is_empty() {
             let before = list.own.dropped();
-            list.own.push(batch, range);
+            list.own.push(last, range);
             lost = list.own.dropped() - before;
         } else {
+            let mut left = list.subscriptions.len();
             for subscription in &list.subscriptions {
+                left -= 1;
+                let batch = match left {
+                    0 => std::mem::take(&mut last),
+                    _ => last.clone(),
+                };
                 let mut buffer = lock(subscription);
                 let before = buffer.dropped();
                 let waker = buffer.push(batch, range.clone());

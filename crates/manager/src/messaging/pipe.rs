@@ -7,6 +7,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
@@ -17,7 +18,9 @@ use tokio::io::unix::AsyncFd;
 
 #[cfg(any(test, feature = "test-util"))]
 use super::memory::{MemoryReader, MemoryWriter};
+use super::spare;
 use crate::os;
+use crate::starts::{self, Mark};
 
 /// Where a child's output comes from.
 pub(crate) trait ReadEnd: Send {
@@ -31,6 +34,12 @@ pub(crate) trait ReadEnd: Send {
 
     /// The child has exited: from now on the end shows when nobody else holds the pipe.
     fn child_exited(&mut self) -> io::Result<()>;
+
+    /// Whether the end may not show, after the exit, only because another child is just being started and
+    /// has a copy of a writing end for a moment.
+    fn may_have_copies(&self) -> bool {
+        false
+    }
 
     /// How many bytes the pipe can hold.
     fn capacity(&self) -> usize;
@@ -90,8 +99,8 @@ impl ReadPipe {
 
 impl WritePipe {
     /// `fd` must be non-blocking.
-    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
-        SystemWritePipe::new(fd).map(Self::System)
+    pub(crate) fn new(fd: OwnedFd) -> Self {
+        Self::System(SystemWritePipe::new(fd))
     }
 }
 
@@ -114,6 +123,14 @@ impl ReadEnd for ReadPipe {
             Self::System(pipe) => pipe.child_exited(),
             #[cfg(any(test, feature = "test-util"))]
             Self::Memory(pipe) => pipe.child_exited(),
+        }
+    }
+
+    fn may_have_copies(&self) -> bool {
+        match self {
+            Self::System(pipe) => pipe.may_have_copies(),
+            #[cfg(any(test, feature = "test-util"))]
+            Self::Memory(pipe) => pipe.may_have_copies(),
         }
     }
 
@@ -161,6 +178,8 @@ pub(crate) struct SystemReadPipe {
     /// A FIFO is held open for reading and writing, so that the child's open never waits and the
     /// end does not show before the child has opened it.
     fifo: bool,
+    /// When the child had exited.
+    exited: Option<Mark>,
 }
 
 impl SystemReadPipe {
@@ -170,6 +189,7 @@ impl SystemReadPipe {
             fd,
             widened: false,
             fifo,
+            exited: None,
         })
     }
 }
@@ -187,6 +207,9 @@ impl ReadEnd for SystemReadPipe {
                 self.widened = true;
                 widen(self.fd.get_ref());
             }
+            if room <= spare::SIZE && buffer.capacity() == 0 {
+                *buffer = spare::take();
+            }
             reserve_for_read(buffer, room);
             let spare = buffer.capacity() - buffer.len();
             match os::read(self.fd.get_ref(), buffer) {
@@ -197,25 +220,28 @@ impl ReadEnd for SystemReadPipe {
                     }
                     return Poll::Ready(Ok(count));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    guard.clear_ready();
+                    if buffer.is_empty() {
+                        spare::put(std::mem::take(buffer));
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
     }
 
-    /// Reopens a FIFO for reading only, through `/proc` since its name may be gone, and lets go of
-    /// the old descriptor. What is in the pipe stays, and the end shows once all writers have gone.
     fn child_exited(&mut self) -> io::Result<()> {
-        if !self.fifo {
-            return Ok(());
+        if self.fifo {
+            self.reopen()?;
         }
-        let path = format!("/proc/self/fd/{}", self.fd.get_ref().as_raw_fd());
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty())?;
-        self.fd = os::watch(fd, Interest::READABLE).map_err(|(_, error)| error)?;
-        self.fifo = false;
+        self.exited = Some(starts::mark());
         Ok(())
+    }
+
+    fn may_have_copies(&self) -> bool {
+        self.exited.is_some_and(|mark| !mark.is_past())
     }
 
     fn lend(&self) -> Option<OwnedFd> {
@@ -227,20 +253,48 @@ impl ReadEnd for SystemReadPipe {
     }
 }
 
+impl SystemReadPipe {
+    /// Reopens a FIFO for reading only, through `/proc` since its name may be gone, and lets go of
+    /// the old descriptor. What is in the pipe stays, and the end shows once all writers have gone.
+    fn reopen(&mut self) -> io::Result<()> {
+        let path = format!("/proc/self/fd/{}", self.fd.get_ref().as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty())?;
+        self.fd = os::watch(fd, Interest::READABLE).map_err(|(_, error)| error)?;
+        self.fifo = false;
+        Ok(())
+    }
+}
+
 /// The writing end of a pipe or FIFO.
+///
+/// It is watched from the first time on that there was no room in it: a child that reads what it is sent
+/// never costs a watch. A FIFO's end is open for reading too, and the kernel would look at the watch of such a
+/// one at each write.
 #[derive(Debug)]
 pub(crate) struct SystemWritePipe {
-    fd: AsyncFd<OwnedFd>,
+    fd: Arc<OwnedFd>,
+    watch: OnceLock<AsyncFd<Arc<OwnedFd>>>,
     widened: AtomicBool,
 }
 
 impl SystemWritePipe {
-    fn new(fd: OwnedFd) -> io::Result<Self> {
-        let fd = os::watch(fd, Interest::WRITABLE).map_err(|(_, error)| error)?;
-        Ok(Self {
-            fd,
+    fn new(fd: OwnedFd) -> Self {
+        Self {
+            fd: Arc::new(fd),
+            watch: OnceLock::new(),
             widened: AtomicBool::new(false),
-        })
+        }
+    }
+
+    fn watch(&self) -> io::Result<&AsyncFd<Arc<OwnedFd>>> {
+        if let Some(watch) = self.watch.get() {
+            return Ok(watch);
+        }
+        let watch = os::watch(Arc::clone(&self.fd), Interest::WRITABLE);
+        let watch = watch.map_err(|(_, error)| error)?;
+        // One task at a time waits, so that nobody else has set it.
+        Ok(self.watch.get_or_init(|| watch))
     }
 }
 
@@ -249,12 +303,12 @@ impl WriteEnd for SystemWritePipe {
         if slices.iter().map(|slice| slice.len()).sum::<usize>() > LONG
             && !self.widened.swap(true, Ordering::Relaxed)
         {
-            widen(self.fd.get_ref());
+            widen(&self.fd);
         }
         loop {
             let written = match slices {
-                [only] => rustix::io::write(self.fd.get_ref(), only),
-                _ => rustix::io::writev(self.fd.get_ref(), slices),
+                [only] => rustix::io::write(&self.fd, only),
+                _ => rustix::io::writev(&self.fd, slices),
             };
             match written {
                 Err(rustix::io::Errno::INTR) => {}
@@ -265,7 +319,7 @@ impl WriteEnd for SystemWritePipe {
 
     fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         loop {
-            let mut guard = ready!(self.fd.poll_write_ready(cx))?;
+            let mut guard = ready!(self.watch()?.poll_write_ready(cx))?;
             match self.try_write(slices) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
                 other => return Poll::Ready(other),

@@ -15,7 +15,7 @@ use std::future::poll_fn;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use procession_wire::buffer::{MAX_READ_BUFFER, READ_BUFFER, next_read};
 use procession_wire::{
     Features, FrameDecoder, FrameError, FrameHead, LineDecoder, LineStep, Message,
@@ -30,11 +30,15 @@ use super::pings::{self, SharedPings};
 use super::pipe::{ReadEnd, WriteEnd};
 use super::signs::Signs;
 use super::source::{Next, Source};
+use super::spare;
 use crate::error::ReceiveMessageError;
 use crate::lifecycle::OutputState;
 
 /// The first read after a silence: most of what then comes is small.
-const SMALL_READ: usize = 4 * 1024;
+const SMALL_READ: usize = spare::SIZE;
+
+/// The longest message that is copied out of what was read, in bytes.
+const COPIED: usize = 1024;
 
 /// The longest status text that is kept, in bytes.
 const MAX_STATUS: usize = 4 * 1024;
@@ -152,7 +156,7 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
     fn make_room(&mut self) {
         if self.buffer.is_empty() {
             let filled = self.buffer.capacity() == 0;
-            self.buffer = BytesMut::new();
+            spare::put(std::mem::take(&mut self.buffer));
             self.room = if filled {
                 (self.room * 4).min(READ_BUFFER)
             } else {
@@ -197,8 +201,13 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
                     LineStep::NeedMore => break false,
                 }
             };
-            let chunk = self.buffer.split_to(at).freeze();
-            self.deliver(chunk, payloads).await?;
+            match payloads.only() {
+                Some(payload) if payload.len() <= COPIED => self.offer_copy(payload, at).await?,
+                _ => {
+                    let chunk = self.buffer.split_to(at).freeze();
+                    self.deliver(chunk, payloads).await?;
+                }
+            }
             if !too_long {
                 return Ok(());
             }
@@ -235,6 +244,14 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
                 Err(error) => break Some(error),
             }
         };
+        if others.is_empty()
+            && lost.is_none()
+            && !self.farewell
+            && let Some(payload) = payloads.only()
+            && payload.len() <= COPIED
+        {
+            return self.offer_copy(payload, at).await;
+        }
         let chunk = self.buffer.split_to(at).freeze();
         // Before the messages, which may have to wait for a reader.
         for (head, payload) in others {
@@ -249,21 +266,40 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
         lost.map_or(Ok(()), |error| Err(Stop::Lost(error)))
     }
 
+    /// Hands on one small message, which is copied out of what was read: then the buffer is still ours,
+    /// and is of use for the next read.
+    async fn offer_copy(&mut self, payload: Range<u32>, end: usize) -> Result<(), Stop> {
+        let Range {
+            start,
+            end: payload_end,
+        } = payload;
+        let message = Bytes::copy_from_slice(&self.buffer[start as usize..payload_end as usize]);
+        if end == self.buffer.len() {
+            self.buffer.clear();
+        } else {
+            self.buffer.advance(end);
+        }
+        self.offer(Batch::One(message)).await
+    }
+
     /// Hands on the messages in what was taken off the buffer.
     async fn deliver(&mut self, chunk: Bytes, payloads: Positions) -> Result<(), Stop> {
         if payloads.is_empty() {
             return Ok(());
         }
+        self.offer(Batch::compact(chunk, payloads)).await
+    }
+
+    async fn offer(&mut self, mut batch: Batch) -> Result<(), Stop> {
         if !std::mem::replace(&mut self.has_message, true) {
             self.signs.tell(|seen| seen.message = true);
         }
-        let batch = Arc::new(Batch::new(chunk, payloads).compact());
-        let mut from = 0;
-        while from < batch.len() {
+        let (mut from, len) = (0, batch.len());
+        while from < len {
             if self.source.exit().is_set() {
-                return self.overdraw(&batch, from);
+                return self.overdraw(batch, from);
             }
-            let taken = self.hub.offer(&batch, from, false);
+            let taken = self.hub.offer(&mut batch, from, false);
             if taken > 0 {
                 from += taken;
                 continue;
@@ -271,7 +307,7 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
             let exit = Arc::clone(self.source.exit());
             tokio::select! {
                 biased;
-                taken = poll_fn(|cx| self.hub.poll_offer(cx, &batch, from)) => from += taken,
+                taken = poll_fn(|cx| self.hub.poll_offer(cx, &mut batch, from)) => from += taken,
                 () = exit.wait() => {}
             }
         }
@@ -279,21 +315,20 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
     }
 
     /// The child has exited: nobody is waited for any more.
-    fn overdraw(&mut self, batch: &Arc<Batch>, mut from: usize) -> Result<(), Stop> {
-        while from < batch.len() {
-            let taken = self.hub.offer(batch, from, false);
+    fn overdraw(&mut self, mut batch: Batch, mut from: usize) -> Result<(), Stop> {
+        let len = batch.len();
+        while from < len {
+            let taken = self.hub.offer(&mut batch, from, false);
             if taken == 0 {
                 break;
             }
             from += taken;
         }
         self.source.rearm();
-        let rest: usize = (from..batch.len())
-            .map(|index| batch.payload_len(index))
-            .sum();
-        if from == batch.len() {
+        if from == len {
             return Ok(());
         }
+        let rest: usize = (from..len).map(|index| batch.payload_len(index)).sum();
         // What is in hand at the exit was read before it, and comes on top.
         let in_hand = rest + self.buffer.len();
         let capacity = self.source.capacity();
@@ -302,7 +337,7 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
             return Err(Stop::Cut);
         }
         *overdraft -= rest;
-        self.hub.offer(batch, from, true);
+        self.hub.offer(&mut batch, from, true);
         Ok(())
     }
 

@@ -11,18 +11,20 @@
 //!
 //! Something that the child started may hold its output open after it is gone, so the end of file
 //! may never come; and a child may exit while its last output is still in the pipe, so the exit
-//! must not end the reading.
+//! must not end the reading. While another child may have a copy of the output because it is just being
+//! started, silence does not count.
 
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::BytesMut;
 use tokio::time::{Instant, timeout_at};
 
 use super::pipe::ReadEnd;
-use crate::flag::Flag;
+use crate::flag::{Flag, Observer};
 use crate::lifecycle::{DrainBounds, OutputState};
 
 /// What reading gave.
@@ -35,7 +37,7 @@ pub(crate) enum Next {
 
 pub(crate) struct Source<R> {
     pipe: R,
-    exit: Arc<Flag>,
+    exit: Observer,
     bounds: DrainBounds,
     draining: Option<Draining>,
 }
@@ -50,14 +52,14 @@ impl<R: ReadEnd> Source<R> {
     pub(crate) fn new(pipe: R, exit: Arc<Flag>, bounds: DrainBounds) -> Self {
         Self {
             pipe,
-            exit,
+            exit: Observer::new(exit),
             bounds,
             draining: None,
         }
     }
 
     pub(crate) fn exit(&self) -> &Arc<Flag> {
-        &self.exit
+        self.exit.flag()
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -73,13 +75,15 @@ impl<R: ReadEnd> Source<R> {
     pub(crate) async fn next(&mut self, buffer: &mut BytesMut, room: usize) -> Next {
         loop {
             let Some(draining) = self.draining else {
-                if !self.exit.is_set() {
-                    let read = tokio::select! {
-                        biased;
-                        read = poll_fn(|cx| self.pipe.poll_read(cx, buffer, room)) => read,
-                        () = self.exit.wait() => continue,
-                    };
-                    return outcome(read);
+                if !self.exit.flag().is_set() {
+                    let read = poll_fn(|cx| match self.pipe.poll_read(cx, buffer, room) {
+                        Poll::Ready(read) => Poll::Ready(Some(read)),
+                        Poll::Pending => self.exit.poll(cx).map(|()| None),
+                    });
+                    match read.await {
+                        Some(read) => return outcome(read),
+                        None => continue,
+                    }
                 }
                 if let Err(error) = self.pipe.child_exited() {
                     return Next::Failed(error);
@@ -94,6 +98,10 @@ impl<R: ReadEnd> Source<R> {
             let until = draining.quiet_until.min(draining.bound);
             let read = poll_fn(|cx| self.pipe.poll_read(cx, buffer, room));
             let Ok(read) = timeout_at(until, read).await else {
+                if self.pipe.may_have_copies() && Instant::now() < draining.bound {
+                    self.rearm();
+                    continue;
+                }
                 return Next::End(OutputState::Cut);
             };
             let now = Instant::now();

@@ -19,6 +19,7 @@ struct State {
     capacity: usize,
     writers_gone: bool,
     readers_gone: bool,
+    copies: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -30,6 +31,7 @@ impl TestPipe {
             capacity,
             writers_gone: false,
             readers_gone: false,
+            copies: false,
             reader: None,
             writer: None,
         })))
@@ -63,6 +65,11 @@ impl TestPipe {
         self.with(|state| state.writers_gone = true);
     }
 
+    /// Another child that is being started has copies of the writing end, or not any more.
+    pub(crate) fn has_copies(&self, copies: bool) {
+        self.with(|state| state.copies = copies);
+    }
+
     pub(crate) fn no_more_readers(&self) {
         self.with(|state| state.readers_gone = true);
     }
@@ -87,6 +94,10 @@ impl ReadEnd for TestPipe {
 
     fn child_exited(&mut self) -> io::Result<()> {
         Ok(())
+    }
+
+    fn may_have_copies(&self) -> bool {
+        self.0.lock().expect("no panic").copies
     }
 
     fn capacity(&self) -> usize {

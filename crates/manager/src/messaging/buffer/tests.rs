@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn batch(numbers: Range<u32>) -> Arc<Batch> {
+fn batch(numbers: Range<u32>) -> Batch {
     let mut chunk = Vec::new();
     let mut payloads = Vec::new();
     for number in numbers {
@@ -10,7 +10,7 @@ fn batch(numbers: Range<u32>) -> Arc<Batch> {
         chunk.extend(number.to_be_bytes());
         payloads.push(start..start + 4);
     }
-    Arc::new(Batch::new(chunk.into(), payloads.into_iter().collect()))
+    Batch::new(chunk.into(), payloads.into_iter().collect())
 }
 
 fn buffer(messages: usize, overflow: Overflow) -> Buffer {
@@ -48,7 +48,7 @@ fn a_blocking_buffer_has_room_for_exactly_what_it_may_hold() {
     let mut buffer = buffer(3, Overflow::Block);
     let (limits, many) = (buffer.limits(), batch(0..10));
     assert_eq!(buffer.room(&many, 0, limits), 3);
-    buffer.push(&many, 0..3);
+    buffer.push(many.clone(), 0..3);
     assert_eq!(buffer.room(&many, 3, limits), 0);
     let Taken::Run(run) = buffer.take(Waker::noop()) else {
         panic!("a run")
@@ -62,7 +62,7 @@ fn a_blocking_buffer_has_room_for_exactly_what_it_may_hold() {
     buffer.release();
     assert!(buffer.wakes_reader());
     assert_eq!(buffer.room(&many, 3, limits), 1);
-    buffer.push(&many, 3..4);
+    buffer.push(many.clone(), 3..4);
     assert_eq!(drain(&mut buffer).0, [1, 2, 3]);
 }
 
@@ -80,8 +80,8 @@ fn room_is_in_bytes_too_and_one_message_may_overshoot() {
 #[test]
 fn the_newest_stay_and_the_lost_are_counted_where_they_were() {
     let mut buffer = buffer(3, Overflow::DropOldest);
-    buffer.push(&batch(0..5), 0..5);
-    buffer.push(&batch(5..7), 0..2);
+    buffer.push(batch(0..5), 0..5);
+    buffer.push(batch(5..7), 0..2);
     assert!(matches!(
         buffer.take(Waker::noop()),
         Taken::Error(ReceiveMessageError::LostMessages(4))
@@ -92,9 +92,9 @@ fn the_newest_stay_and_the_lost_are_counted_where_they_were() {
 #[test]
 fn an_error_keeps_its_place_between_messages() {
     let mut buffer = buffer(10, Overflow::Block);
-    buffer.push(&batch(0..1), 0..1);
+    buffer.push(batch(0..1), 0..1);
     buffer.push_error(ReceiveMessageError::MessageTooLarge { limit: 9 });
-    buffer.push(&batch(1..2), 0..1);
+    buffer.push(batch(1..2), 0..1);
     buffer.end();
     assert!(matches!(buffer.take(Waker::noop()), Taken::Run(_)));
     assert!(matches!(buffer.take(Waker::noop()), Taken::Error(_)));
@@ -105,7 +105,7 @@ fn an_error_keeps_its_place_between_messages() {
 #[test]
 fn what_is_put_back_comes_first_again() {
     let mut first = buffer(64, Overflow::Block);
-    first.push(&batch(0..10), 0..10);
+    first.push(batch(0..10), 0..10);
     let Taken::Run(mut run) = first.take(Waker::noop()) else {
         panic!("a run")
     };
@@ -114,7 +114,7 @@ fn what_is_put_back_comes_first_again() {
     first.put_back(run);
     first.release();
     let mut next = buffer(64, Overflow::Block);
-    next.push(&batch(10..12), 0..2);
+    next.push(batch(10..12), 0..2);
     next.adopt(&mut first);
     assert_eq!(drain(&mut next).0, (1..12).collect::<Vec<_>>());
     assert_eq!(next.held_cost(), 0);
@@ -132,7 +132,7 @@ proptest! {
         for (push, count) in steps {
             if push {
                 let batch = batch(sent..sent + count);
-                buffer.push(&batch, 0..batch.len());
+                buffer.push(batch.clone(), 0..batch.len());
                 sent += count;
                 prop_assert!(buffer.held <= capacity);
             } else {

@@ -12,11 +12,11 @@ fn limits(messages: usize, overflow: Overflow) -> Limits {
     }
 }
 
-fn batch(numbers: Range<u32>) -> Arc<Batch> {
+fn batch(numbers: Range<u32>) -> Batch {
     let chunk: Vec<u8> = numbers.clone().flat_map(u32::to_be_bytes).collect();
     let payloads =
         (0..u32::try_from(numbers.len()).expect("small")).map(|index| index * 4..index * 4 + 4);
-    Arc::new(Batch::new(chunk.into(), payloads.collect()))
+    Batch::new(chunk.into(), payloads.collect())
 }
 
 fn numbers(stream: &mut MessageStream) -> Vec<Result<u32, ReceiveMessageError>> {
@@ -50,7 +50,7 @@ fn everybody_gets_everything_and_the_slow_lose_their_own() {
     let mut all = hub.subscribe(limits(1000, Overflow::Block));
     let mut slow = hub.subscribe(limits(5, Overflow::DropOldest));
     let many = batch(0..20);
-    assert_eq!(hub.offer(&many, 0, false), 20);
+    assert_eq!(hub.offer(&mut many.clone(), 0, false), 20);
     hub.end();
     assert_eq!(numbers(&mut all), ok(0..20));
     let mut lost = vec![Err(ReceiveMessageError::LostMessages(15))];
@@ -62,7 +62,7 @@ fn everybody_gets_everything_and_the_slow_lose_their_own() {
 #[test]
 fn what_comes_while_there_is_no_subscription_waits_for_the_next() {
     let hub = Hub::new(limits(1000, Overflow::Block));
-    hub.offer(&batch(0..3), 0, false);
+    hub.offer(&mut batch(0..3), 0, false);
     let mut first = hub.subscribe(hub.defaults());
     let one = first
         .next()
@@ -72,7 +72,7 @@ fn what_comes_while_there_is_no_subscription_waits_for_the_next() {
         .expect("a message");
     assert_eq!(one.as_bytes(), 0u32.to_be_bytes());
     let mut second = hub.subscribe(hub.defaults());
-    hub.offer(&batch(3..5), 0, false);
+    hub.offer(&mut batch(3..5), 0, false);
     drop(first);
     assert_eq!(
         numbers(&mut second),
@@ -80,7 +80,7 @@ fn what_comes_while_there_is_no_subscription_waits_for_the_next() {
         "what came before it was there is not its own"
     );
     drop(second);
-    hub.offer(&batch(5..7), 0, false);
+    hub.offer(&mut batch(5..7), 0, false);
     let mut third = hub.subscribe(hub.defaults());
     assert_eq!(numbers(&mut third), ok(5..7));
 }
@@ -88,7 +88,7 @@ fn what_comes_while_there_is_no_subscription_waits_for_the_next() {
 #[test]
 fn what_the_last_subscription_left_is_for_the_next() {
     let hub = Hub::new(limits(1000, Overflow::Block));
-    hub.offer(&batch(0..200), 0, false);
+    hub.offer(&mut batch(0..200), 0, false);
     for number in 0..200u32 {
         let mut stream = hub.subscribe(hub.defaults());
         let message = stream
@@ -109,9 +109,10 @@ async fn the_slowest_blocking_buffer_holds_up_the_reader() {
     let mut slow = hub.subscribe(limits(4, Overflow::Block));
     let mut fast = hub.subscribe(limits(1000, Overflow::Block));
     let many = batch(0..10);
-    assert_eq!(hub.offer(&many, 0, false), 4);
+    assert_eq!(hub.offer(&mut many.clone(), 0, false), 4);
     assert_eq!(numbers(&mut fast), ok(0..4));
-    let mut blocked = Box::pin(std::future::poll_fn(|cx| hub.poll_offer(cx, &many, 4)));
+    let mut rest = many.clone();
+    let mut blocked = Box::pin(std::future::poll_fn(|cx| hub.poll_offer(cx, &mut rest, 4)));
     assert!(blocked.as_mut().now_or_never().is_none());
     assert_eq!(numbers(&mut slow), ok(0..4));
     assert_eq!(
@@ -120,7 +121,7 @@ async fn the_slowest_blocking_buffer_holds_up_the_reader() {
         "woken by the slow one, which had read all"
     );
     drop(slow);
-    assert_eq!(hub.offer(&many, 8, false), 2);
+    assert_eq!(hub.offer(&mut many.clone(), 8, false), 2);
     assert_eq!(numbers(&mut fast), ok(4..10));
 }
 
@@ -142,11 +143,15 @@ fn with_credit_the_slowest_blocking_buffer_holds_back_the_grants() {
     let mut fast = hub.subscribe(defaults);
     let mut lossy = hub.subscribe(limits(2, Overflow::DropOldest));
     assert_eq!(
-        hub.offer(&batch(0..8), 0, false),
+        hub.offer(&mut batch(0..8), 0, false),
         8,
         "what was granted finds room"
     );
-    assert_eq!(hub.offer(&batch(8..9), 0, false), 0, "what was not, waits");
+    assert_eq!(
+        hub.offer(&mut batch(8..9), 0, false),
+        0,
+        "what was not, waits"
+    );
     numbers(&mut fast);
     numbers(&mut lossy);
     assert_eq!(grants(), [cost * 8]);
@@ -169,7 +174,7 @@ fn without_a_blocking_buffer_credit_follows_what_arrives() {
     let granted = Arc::new(Granted::default());
     hub.grant_through(Arc::clone(&granted) as Arc<dyn Granter>);
     for start in 0..100 {
-        assert_eq!(hub.offer(&batch(start * 4..start * 4 + 4), 0, false), 4);
+        assert_eq!(hub.offer(&mut batch(start * 4..start * 4 + 4), 0, false), 4);
     }
     let total: u64 = granted
         .0

@@ -52,6 +52,38 @@ async fn after_the_exit_silence_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn silence_does_not_count_while_a_child_that_is_being_started_may_have_a_copy() {
+    let (pipe, exit, mut source) = source();
+    pipe.has_copies(true);
+    exit.set();
+    let starting = tokio::spawn(async move {
+        tokio::time::sleep(BOUNDS.quiet * 5 / 2).await;
+        pipe.has_copies(false);
+        pipe
+    });
+    let since = Instant::now();
+    assert!(matches!(
+        next(&mut source).await.0,
+        Next::End(OutputState::Cut)
+    ));
+    assert_eq!(since.elapsed(), BOUNDS.quiet * 3);
+    starting.await.expect("no panic");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_does_not_move_the_bound() {
+    let (pipe, exit, mut source) = source();
+    pipe.has_copies(true);
+    exit.set();
+    let since = Instant::now();
+    assert!(matches!(
+        next(&mut source).await.0,
+        Next::End(OutputState::Cut)
+    ));
+    assert_eq!(since.elapsed(), BOUNDS.bound);
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_chunk_rearms_the_silence_and_the_bound_ends_it_all() {
     let (pipe, exit, mut source) = source();
     exit.set();
