@@ -33,46 +33,43 @@ pub(crate) struct Chunk {
     payloads: Positions,
 }
 
-/// Where the payloads of a batch are. The first has a place of its own: most reads bring one
-/// message, and then nothing is allocated for it.
+/// Where the payloads of a batch are. Most reads bring one message, and then nothing is allocated for it.
 #[derive(Debug, Default)]
-pub(crate) struct Positions {
-    first: Option<Range<u32>>,
-    more: Vec<Range<u32>>,
+pub(crate) enum Positions {
+    #[default]
+    None,
+    One(Range<u32>),
+    Many(Vec<Range<u32>>),
 }
 
 impl Positions {
-    pub(crate) fn push(&mut self, position: Range<u32>) {
-        if self.first.is_none() {
-            self.first = Some(position);
-        } else {
-            self.more.push(position);
+    /// One more; `likely` is how many there will be in all, as far as the last read tells.
+    pub(crate) fn push(&mut self, position: Range<u32>, likely: usize) {
+        match self {
+            Self::None => *self = Self::One(position),
+            Self::One(first) => {
+                let mut all = Vec::with_capacity(likely.max(4));
+                all.extend([first.clone(), position]);
+                *self = Self::Many(all);
+            }
+            Self::Many(all) => all.push(position),
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_none()
-    }
-
-    fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.more.len()
+    pub(crate) fn all(&self) -> &[Range<u32>] {
+        match self {
+            Self::None => &[],
+            Self::One(only) => std::slice::from_ref(only),
+            Self::Many(all) => all,
+        }
     }
 
     /// The one that there is, where there is no other.
     pub(crate) fn only(&self) -> Option<Range<u32>> {
-        self.first.clone().filter(|_| self.more.is_empty())
-    }
-
-    fn iter(&self) -> impl Iterator<Item = Range<u32>> + '_ {
-        self.first.iter().chain(&self.more).cloned()
-    }
-
-    fn get(&self, index: usize) -> Range<u32> {
-        let found = match index.checked_sub(1) {
-            None => self.first.as_ref(),
-            Some(index) => self.more.get(index),
-        };
-        found.cloned().unwrap_or_default()
+        match self {
+            Self::One(only) => Some(only.clone()),
+            _ => None,
+        }
     }
 }
 
@@ -81,7 +78,7 @@ impl FromIterator<Range<u32>> for Positions {
         let mut all = Self::default();
         positions
             .into_iter()
-            .for_each(|position| all.push(position));
+            .for_each(|position| all.push(position, 0));
         all
     }
 }
@@ -103,16 +100,16 @@ impl Batch {
     /// The same of what was read, with the payloads copied where they are little of it: the rest must
     /// not be kept with them, since nobody has accounted for it.
     pub(crate) fn compact(bytes: Bytes, payloads: Positions) -> Self {
-        let used = payloads.iter().map(|payload| payload.len()).sum::<usize>();
+        let used = total(payloads.all());
         if used >= bytes.len() / SMALL_SHARE {
             return Self::new(bytes, payloads);
         }
         let mut copy = BytesMut::with_capacity(used);
         let mut places = Positions::default();
-        for Range { start, end } in payloads.iter() {
+        for Range { start, end } in payloads.all().iter().cloned() {
             let at = u32::try_from(copy.len()).unwrap_or(u32::MAX);
             copy.extend_from_slice(&bytes[start as usize..end as usize]);
-            places.push(at..at + (end - start));
+            places.push(at..at + (end - start), payloads.all().len());
         }
         Self::new(copy.freeze(), places)
     }
@@ -120,32 +117,27 @@ impl Batch {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::One(_) => 1,
-            Self::Many(chunk) => chunk.payloads.len(),
+            Self::Many(chunk) => chunk.payloads.all().len(),
         }
     }
 
-    pub(crate) fn payload_len(&self, index: usize) -> usize {
+    /// The bytes of these messages.
+    pub(crate) fn bytes(&self, range: Range<usize>) -> usize {
         match self {
-            Self::One(payload) => payload.len(),
-            Self::Many(chunk) => chunk.payloads.get(index).len(),
+            Self::One(payload) => payload.len() * range.len(),
+            Self::Many(chunk) => total(&chunk.payloads.all()[range]),
         }
     }
 
-    /// What a message costs in credit, and counts in a buffer.
-    pub(crate) fn cost(&self, index: usize) -> u64 {
-        credit::cost(self.payload_len(index))
+    /// What these messages cost in credit, and count in a buffer.
+    pub(crate) fn cost(&self, range: Range<usize>) -> u64 {
+        range.len() as u64 * credit::MESSAGE_OVERHEAD + self.bytes(range) as u64
     }
+}
 
-    /// A message, for whoever takes it only once.
-    fn take(&mut self, index: usize) -> Message {
-        match self {
-            Self::One(payload) => Message::from(std::mem::take(payload)),
-            Self::Many(chunk) => {
-                let Range { start, end } = chunk.payloads.get(index);
-                Message::from(chunk.bytes.slice(start as usize..end as usize))
-            }
-        }
-    }
+/// The bytes of all these payloads.
+fn total(payloads: &[Range<u32>]) -> usize {
+    payloads.iter().map(ExactSizeIterator::len).sum()
 }
 
 /// Consecutive messages of one batch.
@@ -154,13 +146,33 @@ pub(crate) struct Run {
     batch: Batch,
     next: usize,
     end: usize,
+    /// The bytes of the batch, counted by themselves: each message counts its hold of them, and subscriptions
+    /// on several processors that all counted in one place would wait for each other.
+    bytes: Option<Bytes>,
+}
+
+/// A hold of a chunk, as the owner of what is counted apart.
+struct Hold(Arc<Chunk>);
+
+impl AsRef<[u8]> for Hold {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.bytes
+    }
 }
 
 impl Run {
     pub(crate) fn next(&mut self) -> Option<Message> {
         (self.next < self.end).then(|| {
             self.next += 1;
-            self.batch.take(self.next - 1)
+            match &mut self.batch {
+                Batch::One(payload) => Message::from(std::mem::take(payload)),
+                Batch::Many(chunk) => {
+                    let Range { start, end } = chunk.payloads.all()[self.next - 1].clone();
+                    let hold = || Bytes::from_owner(Hold(Arc::clone(chunk)));
+                    let bytes = self.bytes.get_or_insert_with(hold);
+                    Message::from(bytes.slice(start as usize..end as usize))
+                }
+            }
         })
     }
 
@@ -171,6 +183,7 @@ impl Run {
                 batch: self.batch.clone(),
                 next: self.next,
                 end: self.next + most,
+                bytes: None,
             };
             self.next = first.end;
             first
@@ -178,9 +191,7 @@ impl Run {
     }
 
     pub(crate) fn cost(&self) -> u64 {
-        (self.next..self.end)
-            .map(|index| self.batch.cost(index))
-            .sum()
+        self.batch.cost(self.next..self.end)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -297,10 +308,16 @@ impl Buffer {
     pub(crate) fn room(&mut self, batch: &Batch, from: usize, limits: Limits) -> usize {
         let mut messages = self.held + self.out_messages;
         let mut bytes = self.held_cost();
+        let all = batch.len() - from;
         let mut count = 0;
-        while from + count < batch.len() && messages < limits.messages && bytes < limits.bytes {
+        if messages + all <= limits.messages
+            && bytes + batch.cost(from..batch.len()) <= limits.bytes
+        {
+            count = all;
+        }
+        while count < all && messages < limits.messages && bytes < limits.bytes {
             messages += 1;
-            bytes += batch.cost(from + count);
+            bytes += batch.cost(from + count..from + count + 1);
             count += 1;
         }
         self.reader_waits = count == 0;
@@ -314,11 +331,12 @@ impl Buffer {
             return None;
         }
         self.held += range.len();
-        self.held_bytes += range.clone().map(|index| batch.cost(index)).sum::<u64>();
+        self.held_bytes += batch.cost(range.clone());
         self.segments.push_back(Segment::Messages(Run {
             batch,
             next: range.start,
             end: range.end,
+            bytes: None,
         }));
         if !self.blocks() {
             self.drop_oldest();
@@ -345,7 +363,7 @@ impl Buffer {
         while self.held > messages.max(1) || (self.held > 1 && self.held_bytes > bytes) {
             match self.segments.get_mut(at) {
                 Some(Segment::Messages(run)) => {
-                    let cost = run.batch.cost(run.next);
+                    let cost = run.batch.cost(run.next..run.next + 1);
                     run.next += 1;
                     self.held -= 1;
                     self.held_bytes -= cost;

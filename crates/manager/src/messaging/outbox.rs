@@ -8,6 +8,10 @@
 //!     └────────────────────────► queue ───────────► writer task ──► pipe
 //! ```
 //!
+//! A *crowd* is several senders that each wait for their one message: a write for each would cost them more
+//! than to wait for each other. So after a write that served more than one, the next ones are left to the writer
+//! task, which lets the senders that are ready come first and then writes for all of them.
+//!
 //! The pipe is *claimed* by whoever writes, for one write that never waits; nobody waits for the
 //! claim, they queue instead. The lock is over the queue alone and never held over a write. The
 //! writer task exists only while something is queued. Once a message has its place it is written
@@ -104,6 +108,8 @@ struct State<W> {
     closing: bool,
     closed: Option<Closed>,
     writer: Writer,
+    /// How many more writes are made by the writer task, because several senders were at it at once.
+    crowd: u8,
 }
 
 /// The writer task: absent, at work (its waker is woken by news), or waiting for room in the pipe.
@@ -137,6 +143,7 @@ impl<W: WriteEnd> Outbox<W> {
                 closing: false,
                 closed: None,
                 writer: Writer::Absent,
+                crowd: 0,
             }),
             places: std::array::from_fn(|_| Places::new(limits.messages, limits.bytes)),
             progress: Notify::new(),
@@ -190,13 +197,13 @@ impl<W: WriteEnd> Outbox<W> {
         let place = self.place(frame.lane, frame.payload.len()).await?;
         let (sender, done) = oneshot::channel();
         self.enqueue(frame, place, Some(sender))?;
-        self.pump();
+        self.gather();
         Ok(Some(done))
     }
 
     /// Queues a frame in a place that was had before; [`pump`](Self::pump) writes it.
     pub(crate) fn queue_placed(&self, frame: Outgoing, place: Place) -> Result<(), SendFailure> {
-        self.enqueue(frame, place, None)
+        self.enqueue(frame, place, None).map(drop)
     }
 
     /// Gives back a place for an answer that is not going to be sent.
@@ -224,8 +231,7 @@ impl<W: WriteEnd> Outbox<W> {
 
     /// Queues one message in a place that was had before; [`flush`](Self::flush) sees it written.
     pub(crate) fn feed(self: &Arc<Self>, payload: Bytes, place: Place) -> Result<(), SendFailure> {
-        self.enqueue(Outgoing::message(payload), place, None)?;
-        if self.lock().queue.ready_bytes() >= FEED {
+        if self.enqueue(Outgoing::message(payload), place, None)? >= FEED {
             self.pump();
         }
         Ok(())
@@ -345,12 +351,13 @@ impl<W: WriteEnd> Outbox<W> {
         })
     }
 
+    /// Gives how many bytes may be written now.
     fn enqueue(
         &self,
         frame: Outgoing,
         place: Place,
         done: Option<queue::Done>,
-    ) -> Result<(), SendFailure> {
+    ) -> Result<usize, SendFailure> {
         let mut state = self.lock();
         if let Some(closed) = state.shut() {
             drop(state);
@@ -363,7 +370,7 @@ impl<W: WriteEnd> Outbox<W> {
             return Err(SendFailure::Closed(Closed::NoMoreCredit));
         }
         state.queue.push(frame, place, done);
-        Ok(())
+        Ok(state.queue.ready_bytes())
     }
 
     /// Nothing comes from the child any more: who waits for its credit is told.

@@ -173,7 +173,7 @@ impl WriteEnd for WritePipe {
 /// The reading end of a pipe or FIFO.
 #[derive(Debug)]
 pub(crate) struct SystemReadPipe {
-    fd: AsyncFd<OwnedFd>,
+    fd: ReadFd,
     widened: bool,
     /// A FIFO is held open for reading and writing, so that the child's open never waits and the
     /// end does not show before the child has opened it.
@@ -182,15 +182,68 @@ pub(crate) struct SystemReadPipe {
     exited: Option<Mark>,
 }
 
+#[derive(Debug)]
+enum ReadFd {
+    /// Not waited for yet: it is read first.
+    Plain(Arc<OwnedFd>),
+    Watched(AsyncFd<Arc<OwnedFd>>),
+}
+
+impl ReadFd {
+    fn get(&self) -> &Arc<OwnedFd> {
+        match self {
+            Self::Plain(fd) => fd,
+            Self::Watched(fd) => fd.get_ref(),
+        }
+    }
+
+    fn watched(fd: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
+        os::watch(fd, Interest::READABLE).map_err(|(_, error)| error)
+    }
+}
+
+/// Reads what is there, without waiting: how much, and whether that was all.
+fn read_now(fd: &OwnedFd, buffer: &mut BytesMut, room: usize) -> io::Result<(usize, bool)> {
+    if room <= spare::SIZE && buffer.capacity() == 0 {
+        *buffer = spare::take();
+    }
+    reserve_for_read(buffer, room);
+    let spare = buffer.capacity() - buffer.len();
+    loop {
+        match os::read(fd, buffer) {
+            // A short read has emptied the pipe; another one would only say so.
+            Ok(count) => return Ok((count, count > 0 && count < spare)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                if buffer.is_empty() {
+                    spare::put(std::mem::take(buffer));
+                }
+                return Err(error);
+            }
+        }
+    }
+}
+
 impl SystemReadPipe {
     fn new(fd: OwnedFd, fifo: bool) -> io::Result<Self> {
-        let fd = os::watch(fd, Interest::READABLE).map_err(|(_, error)| error)?;
         Ok(Self {
-            fd,
+            fd: ReadFd::Watched(ReadFd::watched(Arc::new(fd))?),
             widened: false,
             fifo,
             exited: None,
         })
+    }
+
+    /// Reopens a FIFO for reading only, through `/proc` since its name may be gone, and lets go of
+    /// the old descriptor. What is in the pipe stays, and the end shows once all writers have gone: mostly
+    /// at once, so that a watch would be for nothing.
+    fn reopen(&mut self) -> io::Result<()> {
+        let path = format!("/proc/self/fd/{}", self.fd.get().as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty())?;
+        self.fd = ReadFd::Plain(Arc::new(fd));
+        self.fifo = false;
+        Ok(())
     }
 }
 
@@ -201,33 +254,40 @@ impl ReadEnd for SystemReadPipe {
         buffer: &mut BytesMut,
         room: usize,
     ) -> Poll<io::Result<usize>> {
+        if room > LONG && !self.widened {
+            self.widened = true;
+            widen(self.fd.get());
+        }
         loop {
-            let mut guard = ready!(self.fd.poll_read_ready(cx))?;
-            if room > LONG && !self.widened {
-                self.widened = true;
-                widen(self.fd.get_ref());
-            }
-            if room <= spare::SIZE && buffer.capacity() == 0 {
-                *buffer = spare::take();
-            }
-            reserve_for_read(buffer, room);
-            let spare = buffer.capacity() - buffer.len();
-            match os::read(self.fd.get_ref(), buffer) {
-                Ok(count) => {
-                    // A short read has emptied the pipe; another one would only say so.
-                    if count > 0 && count < spare {
-                        guard.clear_ready();
-                    }
-                    return Poll::Ready(Ok(count));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    guard.clear_ready();
-                    if buffer.is_empty() {
-                        spare::put(std::mem::take(buffer));
+            match &self.fd {
+                ReadFd::Plain(fd) => {
+                    // Who still writes may not keep the thread for ever.
+                    let proceed = ready!(tokio::task::coop::poll_proceed(cx));
+                    match read_now(fd, buffer, room) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                            self.fd = ReadFd::Watched(ReadFd::watched(Arc::clone(fd))?);
+                        }
+                        read => {
+                            proceed.made_progress();
+                            return Poll::Ready(read.map(|(count, _)| count));
+                        }
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                ReadFd::Watched(fd) => {
+                    let mut guard = ready!(fd.poll_read_ready(cx))?;
+                    match read_now(fd.get_ref(), buffer, room) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                            guard.clear_ready();
+                        }
+                        Ok((count, emptied)) => {
+                            if emptied {
+                                guard.clear_ready();
+                            }
+                            return Poll::Ready(Ok(count));
+                        }
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
+                }
             }
         }
     }
@@ -245,24 +305,11 @@ impl ReadEnd for SystemReadPipe {
     }
 
     fn lend(&self) -> Option<OwnedFd> {
-        self.fd.get_ref().try_clone().ok()
+        self.fd.get().try_clone().ok()
     }
 
     fn capacity(&self) -> usize {
-        rustix::pipe::fcntl_getpipe_size(self.fd.get_ref()).unwrap_or(64 * 1024)
-    }
-}
-
-impl SystemReadPipe {
-    /// Reopens a FIFO for reading only, through `/proc` since its name may be gone, and lets go of
-    /// the old descriptor. What is in the pipe stays, and the end shows once all writers have gone.
-    fn reopen(&mut self) -> io::Result<()> {
-        let path = format!("/proc/self/fd/{}", self.fd.get_ref().as_raw_fd());
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty())?;
-        self.fd = os::watch(fd, Interest::READABLE).map_err(|(_, error)| error)?;
-        self.fifo = false;
-        Ok(())
+        rustix::pipe::fcntl_getpipe_size(self.fd.get()).unwrap_or(64 * 1024)
     }
 }
 

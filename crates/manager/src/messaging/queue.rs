@@ -64,6 +64,8 @@ pub(crate) struct Written {
     pub(crate) places: [usize; LANES],
     /// Bytes of them.
     pub(crate) bytes: [usize; LANES],
+    /// How many senders were told.
+    pub(crate) senders: usize,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,8 @@ pub(crate) struct SendQueue {
     data: VecDeque<Bytes>,
     tail: BytesMut,
     frames: VecDeque<Frame>,
+    /// Bytes in `data` and `tail`.
+    ready: usize,
     control: BytesMut,
     /// Bytes of control frames that were not written yet, wherever they are.
     unwritten_control: usize,
@@ -99,6 +103,7 @@ impl SendQueue {
             data: VecDeque::new(),
             tail: BytesMut::new(),
             frames: VecDeque::new(),
+            ready: 0,
             control: BytesMut::new(),
             unwritten_control: 0,
             control_frames: Vec::new(),
@@ -144,9 +149,14 @@ impl SendQueue {
         !self.frames.is_empty() || !self.control_frames.is_empty()
     }
 
-    /// Bytes that may be written now, those of control frames apart.
+    /// Whether somebody waits until something that may be written is in the kernel.
+    pub(crate) fn has_sender(&self) -> bool {
+        self.frames.iter().any(|frame| frame.done.is_some())
+    }
+
+    /// Bytes that may be written now, without control frames that were not begun.
     pub(crate) fn ready_bytes(&self) -> usize {
-        self.tail.len() + self.data.iter().map(Bytes::len).sum::<usize>()
+        self.ready
     }
 
     /// How many messages were taken in, and how many of them are in the kernel.
@@ -194,6 +204,7 @@ impl SendQueue {
             left += chunk.len();
             self.data.push_front(chunk);
         }
+        self.ready += left;
         self.frames.push_front(Frame {
             left,
             len,
@@ -248,6 +259,7 @@ impl SendQueue {
         }
         let before = if apart > 0 { 0 } else { before };
         let len = apart + self.tail.len() - before;
+        self.ready += len;
         self.frames.push_back(Frame {
             left: len,
             len,
@@ -373,6 +385,7 @@ impl SendQueue {
             }
             at += 1;
         }
+        self.ready += self.control.len();
         self.data.insert(at, self.control.split().freeze());
         for (index, len) in self.control_frames.drain(..).enumerate() {
             self.frames.insert(
@@ -390,6 +403,7 @@ impl SendQueue {
 
     /// `count` bytes of what [`begin`](Self::begin) gave are in the kernel.
     pub(crate) fn advance(&mut self, mut count: usize) -> Written {
+        self.ready = self.ready.saturating_sub(count);
         let mut chunk_bytes = count;
         while chunk_bytes > 0 {
             let Some(chunk) = self.data.front_mut() else {
@@ -424,6 +438,7 @@ impl SendQueue {
                 written.bytes[lane as usize] += bytes as usize;
             }
             if let Some(done) = frame.done {
+                written.senders += 1;
                 let _ = done.send(());
             }
         }

@@ -77,6 +77,8 @@ pub(crate) struct Reader<R, W: WriteEnd> {
     /// The longest frame so far, up to what one read may be given room for: a child that has sent
     /// long messages is believed when it announces another, and the buffer need not grow in steps.
     believed: usize,
+    /// How many messages the last read brought.
+    likely: usize,
     /// From the exit on: bytes that may still be taken past full buffers.
     overdraft: Option<usize>,
 }
@@ -102,6 +104,7 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
             buffer: BytesMut::new(),
             room: SMALL_READ,
             believed: 0,
+            likely: 0,
             overdraft: None,
         }
     }
@@ -190,7 +193,8 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
             let too_long = loop {
                 match lines.parse(&self.buffer[at..]) {
                     LineStep::Line { payload, end } => {
-                        payloads.push(position(at + payload.start)..position(at + payload.end));
+                        let payload = position(at + payload.start)..position(at + payload.end);
+                        payloads.push(payload, self.likely);
                         at += end;
                     }
                     LineStep::TooLong { end } => {
@@ -233,7 +237,9 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
                 Ok(Some(frame)) => {
                     let (start, end) = (at + frame.payload.start, at + frame.payload.end);
                     match frame.head {
-                        FrameHead::Message => payloads.push(position(start)..position(end)),
+                        FrameHead::Message => {
+                            payloads.push(position(start)..position(end), self.likely);
+                        }
                         FrameHead::Bye { .. } => self.farewell = true,
                         head => others.push((head, start..end)),
                     }
@@ -284,9 +290,10 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
 
     /// Hands on the messages in what was taken off the buffer.
     async fn deliver(&mut self, chunk: Bytes, payloads: Positions) -> Result<(), Stop> {
-        if payloads.is_empty() {
+        if payloads.all().is_empty() {
             return Ok(());
         }
+        self.likely = payloads.all().len();
         self.offer(Batch::compact(chunk, payloads)).await
     }
 
@@ -328,7 +335,7 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
         if from == len {
             return Ok(());
         }
-        let rest: usize = (from..len).map(|index| batch.payload_len(index)).sum();
+        let rest = batch.bytes(from..len);
         // What is in hand at the exit was read before it, and comes on top.
         let in_hand = rest + self.buffer.len();
         let capacity = self.source.capacity();

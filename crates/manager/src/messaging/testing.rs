@@ -20,6 +20,7 @@ struct State {
     writers_gone: bool,
     readers_gone: bool,
     copies: bool,
+    writes: usize,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -32,6 +33,7 @@ impl TestPipe {
             writers_gone: false,
             readers_gone: false,
             copies: false,
+            writes: 0,
             reader: None,
             writer: None,
         })))
@@ -59,6 +61,11 @@ impl TestPipe {
             let count = most.min(state.bytes.len());
             state.bytes.drain(..count).collect()
         })
+    }
+
+    /// How many writes have brought something.
+    pub(crate) fn writes(&self) -> usize {
+        self.0.lock().expect("no panic").writes
     }
 
     pub(crate) fn no_more_writers(&self) {
@@ -115,6 +122,7 @@ impl WriteEnd for TestPipe {
             if room == 0 {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
+            state.writes += 1;
             let bytes = slices.iter().flat_map(|slice| slice.iter().copied());
             let before = state.bytes.len();
             state.bytes.extend(bytes.take(room));

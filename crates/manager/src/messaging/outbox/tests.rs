@@ -45,6 +45,33 @@ async fn a_caller_writes_for_itself_where_there_is_room() {
 }
 
 #[tokio::test]
+async fn a_crowd_is_written_for_at_once_and_a_lone_sender_writes_for_itself_again() {
+    let (pipe, outbox) = outbox(6, limits(Framing::Lines));
+    outbox.send("fills".into()).await.expect("sent");
+    let (first, second, _) = tokio::join!(
+        outbox.send("a".into()),
+        outbox.send("b".into()),
+        read(&pipe, 10),
+    );
+    first.and(second).expect("sent");
+    let before = pipe.writes();
+    let all = ["1", "2", "3"].map(|payload| outbox.send(payload.into()));
+    for sent in futures::future::join_all(all).await {
+        sent.expect("sent");
+    }
+    assert_eq!(pipe.writes() - before, 1, "one write for three");
+    assert_eq!(pipe.child_reads(6), b"1\n2\n3\n");
+    for _ in 0..=u8::MAX {
+        outbox.send("x".into()).await.expect("sent");
+        pipe.child_reads(2);
+    }
+    let alone = outbox.send("y".into()).now_or_never();
+    alone
+        .expect("without waiting for another task")
+        .expect("sent");
+}
+
+#[tokio::test]
 async fn a_short_write_is_taken_over_and_order_kept() {
     let (pipe, outbox) = outbox(8, limits(Framing::Frames));
     let payloads: Vec<Bytes> = (0..50u8)

@@ -13,6 +13,9 @@ use super::super::pipe::WriteEnd;
 use super::super::queue::{self, Outgoing};
 use super::{Closed, Outbox, SendFailure, State, Writer};
 
+/// Writes that the writer task makes after one that has served several senders.
+const CROWD: u8 = 16;
+
 /// Writes in a row that a caller does for others before the writer task takes over.
 const ROUNDS: usize = 4;
 
@@ -35,7 +38,7 @@ impl<W: WriteEnd> Outbox<W> {
             let Some(pipe) = state.pipe.clone() else {
                 return Ok(Direct::Queue);
             };
-            if state.claimed || !state.queue.is_free(lane) {
+            if state.claimed || state.crowd > 0 || !state.queue.is_free(lane) {
                 return Ok(Direct::Queue);
             }
             state.claimed = true;
@@ -77,6 +80,9 @@ impl<W: WriteEnd> Outbox<W> {
             match outcome {
                 // The pipe had room: what queued up meanwhile is likely to fit as well.
                 Direct::Written => {
+                    if state.queue.has_sender() {
+                        state.crowd = CROWD;
+                    }
                     drop(state);
                     self.pump();
                 }
@@ -91,6 +97,22 @@ impl<W: WriteEnd> Outbox<W> {
     fn prefix(&self, frame: &Outgoing) -> Option<FramePrefix> {
         let frames = self.limits.framing == Framing::Frames;
         frames.then(|| frame.head.prefix(frame.payload.len()))
+    }
+
+    /// Sees to it that what was queued gets written: from here, or for a crowd by the writer task.
+    pub(super) fn gather(self: &Arc<Self>) {
+        let mut state = self.lock();
+        if state.crowd == 0 || state.claimed || !matches!(state.writer, Writer::Absent) {
+            drop(state);
+            return self.pump();
+        }
+        state.writer = Writer::Working(None);
+        let outbox = Arc::clone(self);
+        self.runtime.spawn(async move {
+            // Behind those that are ready to send.
+            tokio::task::yield_now().await;
+            poll_fn(|cx| outbox.poll_writer(cx)).await;
+        });
     }
 
     /// Writes what is queued from here, as far as the pipe has room; the writer task does the rest.
@@ -136,6 +158,11 @@ impl<W: WriteEnd> Outbox<W> {
         match result {
             Ok(count) => {
                 let written = state.queue.advance(count);
+                match written.senders {
+                    0 => {}
+                    1 => state.crowd = state.crowd.saturating_sub(1),
+                    _ => state.crowd = CROWD,
+                }
                 self.give_all_back(&written);
                 self.progress.notify_waiters();
             }
