@@ -161,19 +161,23 @@ impl AsRef<[u8]> for Hold {
 }
 
 impl Run {
+    #[inline]
     pub(crate) fn next(&mut self) -> Option<Message> {
-        (self.next < self.end).then(|| {
-            self.next += 1;
-            match &mut self.batch {
-                Batch::One(payload) => Message::from(std::mem::take(payload)),
-                Batch::Many(chunk) => {
-                    let Range { start, end } = chunk.payloads.all()[self.next - 1].clone();
-                    let hold = || Bytes::from_owner(Hold(Arc::clone(chunk)));
-                    let bytes = self.bytes.get_or_insert_with(hold);
-                    Message::from(bytes.slice(start as usize..end as usize))
-                }
+        if self.next >= self.end {
+            return None;
+        }
+        let index = self.next;
+        self.next += 1;
+        let bytes = match &mut self.batch {
+            Batch::One(payload) => std::mem::take(payload),
+            Batch::Many(chunk) => {
+                let Range { start, end } = chunk.payloads.all()[index].clone();
+                let hold = || Bytes::from_owner(Hold(Arc::clone(chunk)));
+                let bytes = self.bytes.get_or_insert_with(hold);
+                bytes.slice(start as usize..end as usize)
             }
-        })
+        };
+        Some(Message::from(bytes))
     }
 
     /// Its first messages, as many as `most`; none where it has no more than those.

@@ -385,7 +385,9 @@ impl Stream for MessageStream {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if let Some(message) = self.run.as_mut().and_then(Run::next) {
+            if let Some(run) = &mut self.run
+                && let Some(message) = run.next()
+            {
                 return Poll::Ready(Some(Ok(message)));
             }
             let proceed = ready!(tokio::task::coop::poll_proceed(cx));
