@@ -14,6 +14,7 @@
 //! Where the tree has a cgroup, each round kills that first, by its `cgroup.kill`, and the hunt goes on
 //! until it is empty too. What was in it counts once, whichever way it was found.
 
+mod ask;
 mod thread;
 
 use std::collections::{HashMap, HashSet};
@@ -59,6 +60,8 @@ pub(super) struct Hunt {
     quiet: u32,
     idle: u32,
     unsettled: u32,
+    /// It has had a round.
+    begun: bool,
 }
 
 impl Hunt {
@@ -74,11 +77,13 @@ impl Hunt {
             quiet: 0,
             idle: 0,
             unsettled: 0,
+            begun: false,
         }
     }
 
     /// One round, over what a scan has shown or why there is none. Done when it says how it ended.
     pub(super) fn round(&mut self, scan: Result<&Snapshot, &io::Error>) -> Option<Outcome> {
+        self.begun = true;
         let (grouped, mut progress) = self.kill_group(scan.ok());
         let snapshot = match scan {
             Ok(snapshot) => snapshot,
@@ -204,10 +209,16 @@ impl Hunt {
         Some(self.outcome())
     }
 
+    /// Whether the last look found nothing.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet > 0
+    }
+
     /// How long it is good to rest before the next round: there is nothing to be told by, and what
-    /// was killed takes a moment to go. Where nothing was found, the second look may come at once.
+    /// was killed takes a moment to go. The first look may come at once, and so may the second where nothing
+    /// was found.
     pub(super) fn rest(&self) -> Duration {
-        if self.quiet > 0 {
+        if !self.begun || self.quiet > 0 {
             return Duration::ZERO;
         }
         Duration::from_millis(1 << self.idle.min(6)).min(MAX_REST)
@@ -248,28 +259,6 @@ fn sent(result: Result<(), Errno>) -> Sent {
         Err(Errno::SRCH) => Sent::Gone,
         Err(Errno::PERM) => Sent::Denied,
         Err(error) => Sent::Failed(error.into()),
-    }
-}
-
-/// Sends a signal to each process of a tree; says how many got it, or why none did.
-pub(super) fn signal_all(
-    snapshot: &Snapshot,
-    tag: Tag,
-    root: Option<&Root>,
-    signal: Signal,
-) -> io::Result<u32> {
-    let (mut count, mut refused) = (0, None);
-    for seen in snapshot.members(tag, root) {
-        match send(seen, root, signal) {
-            Sent::Yes => count += 1,
-            Sent::Gone => {}
-            Sent::Denied => refused = Some(Errno::PERM.into()),
-            Sent::Failed(error) => refused = Some(error),
-        }
-    }
-    match refused {
-        Some(error) if count == 0 => Err(error),
-        _ => Ok(count),
     }
 }
 

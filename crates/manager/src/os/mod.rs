@@ -29,6 +29,38 @@ pub(crate) struct Reaped {
     pub(crate) max_rss: u64,
 }
 
+/// Sends a signal to all of the process group that the process of `pidfd` has begun, and never to
+/// another group that has its number by now.
+///
+/// `PIDFD_SIGNAL_PROCESS_GROUP` of `pidfd_send_signal(2)` is there since Linux 6.9, and before it fails
+/// with `EINVAL`. `ESRCH` means that there is nobody in that group.
+pub(crate) fn signal_group(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
+    let no_information = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: only numbers go in, and a null pointer that the system call takes.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            no_information,
+            PIDFD_SIGNAL_PROCESS_GROUP,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// The number of the process group of a process, if that is there; 0 for one of the kernel's.
+pub(crate) fn group_of(pid: libc::pid_t) -> Option<libc::pid_t> {
+    // SAFETY: a number goes in and a number comes out.
+    let group = unsafe { libc::getpgid(pid) };
+    (group >= 0).then_some(group)
+}
+
 /// Reaps the child that `pidfd` refers to, with its resource usage.
 ///
 /// `None` while it still runs. Unless `block` is set this never waits. `ECHILD` means that

@@ -315,8 +315,7 @@ impl Task {
                 Effect::TermTree if !self.is_process() => self.signal_alone(Signal::TERM),
                 Effect::TermTree => {
                     self.ends_with_its_group();
-                    let (hunter, tree) = (self.context.hunter.clone(), self.tree());
-                    tokio::spawn(async move { hunter.signal(tree, Signal::TERM.into()).await });
+                    self.context.hunter.ask(self.tree(), Signal::TERM.into());
                 }
                 Effect::KillTree => {
                     self.ends_with_its_group();

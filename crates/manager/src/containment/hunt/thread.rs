@@ -2,14 +2,17 @@
 //!
 //! ```text
 //!  hunt, signal ──► new ──due──► scan ──► a round for each ──► done: the waiter is told
-//!                    ▲                          │
-//!                    └──────── the others ◄─────┘
+//!   ask ──► group ──►┘ ▲                        │
+//!                      └──────── the others ◄───┘
 //! ```
 //!
-//! It is started when there is something to do and ends when it is idle. An urgent hunt is due at
-//! once, and so is one that becomes urgent; the others wait until the thread has rested four times as
-//! long as the last scan took, so that it uses a fifth of one processor at most. Whatever is there when it scans gets a round.
+//! It is started when there is something to do and ends when it is idle. What is urgent, or becomes so, waits
+//! until the thread has rested as long as the last scan took: at once where there was none lately, and where
+//! many processes end one after the other, their ends share a scan instead of competing with it. The
+//! routine hunts wait for ten times as long, so that these use a tenth of one processor at most. Whatever is there
+//! when it scans gets a round.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,12 +20,16 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tokio::sync::oneshot;
 
-use super::{Hunt, extinguish, signal_all};
-use crate::containment::scan::{Root, Scanner, Snapshot};
+use super::ask::Ask;
+use super::{Hunt, extinguish};
+use crate::containment::scan::{Groups, Scanner, Snapshot};
 use crate::containment::{Group, Tag, Tree};
 
 const IDLE: Duration = Duration::from_secs(5);
 const MAX_REST: Duration = Duration::from_millis(200);
+const MAX_ROUTINE_REST: Duration = Duration::from_secs(1);
+/// So often are groups told, as new ones come in meanwhile, before all else has its turn.
+const PASSES: u32 = 8;
 
 /// Hunts the trees of a manager. A cheap handle; the thread ends some time after the last one is
 /// dropped, when its hunts are done.
@@ -70,56 +77,79 @@ enum Job {
         done: oneshot::Sender<u32>,
     },
     Signal {
-        tag: Tag,
-        root: Option<Root>,
-        signal: Signal,
+        ask: Ask,
         done: oneshot::Sender<io::Result<u32>>,
+    },
+    /// A signal of which nobody wants to know who got it.
+    Ask {
+        ask: Ask,
+        /// The group of the root was told, or could not be.
+        told: bool,
     },
     /// From now on the hunt for this tree is urgent.
     Hurry { tag: Tag },
 }
 
 impl Job {
-    fn urgent(&self) -> bool {
-        match self {
-            Self::Hunt { urgent, .. } => *urgent,
-            Self::Signal { .. } | Self::Hurry { .. } => true,
-        }
-    }
-
     fn hurry(&mut self, wanted: Tag) {
         if let Self::Hunt { hunt, urgent, .. } = self {
             *urgent |= hunt.tag == wanted;
         }
     }
 
-    /// Gives itself back if it is to go on.
-    fn round(self, scan: &io::Result<Snapshot>) -> Option<Self> {
+    /// Whether the group of the root is to be told.
+    fn is_untold(&self) -> bool {
+        matches!(self, Self::Ask { told: false, .. })
+    }
+
+    fn tell_group(&mut self, now: Option<&Arc<Groups>>) {
+        if let Self::Ask { ask, told } = self {
+            *told = true;
+            now.into_iter().for_each(|now| ask.tell_group(now));
+        }
+    }
+
+    /// Sends what it has to send, and says to which tree, if that is to have time until the next scan. Gives
+    /// itself back if it does something else.
+    fn signal(self, scan: &io::Result<Snapshot>) -> Result<Option<Tag>, Self> {
+        let tell = |ask: Ask| {
+            let sent = match scan {
+                Ok(snapshot) => ask.tell_others(snapshot),
+                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+            };
+            let got_it = sent.as_ref().is_ok_and(|count| *count > 0);
+            (got_it.then_some(ask.tag), sent)
+        };
         match self {
-            Self::Hunt {
-                mut hunt,
-                urgent,
-                done,
-            } => match hunt.round(scan.as_ref()) {
-                None => Some(Self::Hunt { hunt, urgent, done }),
-                Some(outcome) => {
-                    let _ = done.send(outcome.killed);
-                    None
-                }
-            },
-            Self::Signal {
-                tag,
-                root,
-                signal,
-                done,
-            } => {
-                let _ = done.send(match scan {
-                    Ok(snapshot) => signal_all(snapshot, tag, root.as_ref(), signal),
-                    Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-                });
+            Self::Signal { ask, done } => {
+                let (tag, sent) = tell(ask);
+                let _ = done.send(sent);
+                Ok(tag)
+            }
+            Self::Ask { ask, .. } => Ok(tell(ask).0),
+            other => Err(other),
+        }
+    }
+
+    /// Gives itself back if it is to go on. It rests where its tree has just got a signal.
+    fn round(self, scan: &io::Result<Snapshot>, signalled: &HashSet<Tag>) -> Option<Self> {
+        let Self::Hunt {
+            mut hunt,
+            urgent,
+            done,
+        } = self
+        else {
+            return None;
+        };
+        if signalled.contains(&hunt.tag) {
+            return Some(Self::Hunt { hunt, urgent, done });
+        }
+        match hunt.round(scan.as_ref()) {
+            None => Some(Self::Hunt { hunt, urgent, done }),
+            Some(outcome) => {
+                let _ = done.send(outcome.killed);
                 None
             }
-            Self::Hurry { .. } => None,
         }
     }
 }
@@ -138,7 +168,7 @@ impl Hunter {
     ///
     /// What was started while it looked is found by the next round. It gives up after about ten
     /// seconds in which nothing more was killed and nothing went, and warns of it; what may not be
-    /// signalled is left alone. Without `urgent` a scan may wait for up to 200 ms.
+    /// signalled is left alone. Without `urgent` a scan may wait for up to a second.
     ///
     /// Cancel safe: once polled, the hunt goes on without its waiter.
     pub(crate) async fn hunt(&self, tree: Tree, group: Option<Arc<Group>>, urgent: bool) -> u32 {
@@ -160,14 +190,19 @@ impl Hunter {
     /// Cancel safe: once polled, the signals are sent.
     pub(crate) async fn signal(&self, tree: Tree, signal: Signal) -> io::Result<u32> {
         let (done, outcome) = oneshot::channel();
-        self.push(Job::Signal {
-            tag: tree.tag,
-            root: tree.root,
-            signal,
-            done,
-        })?;
+        let ask = Ask::new(tree, signal);
+        self.push(Job::Signal { ask, done })?;
         let lost = |_| io::Error::other("the thread that sends signals panicked");
         outcome.await.map_err(lost)?
+    }
+
+    /// Sends `signal` once to each process of the tree, and to the group of the root at once: without waiting
+    /// for a scan, which takes long where there are many processes.
+    pub(crate) fn ask(&self, tree: Tree, signal: Signal) {
+        let ask = Ask::new(tree, signal);
+        if let Err(error) = self.push(Job::Ask { ask, told: false }) {
+            tracing::warn!(%error, "no thread to send a signal to a tree");
+        }
     }
 
     /// Makes the hunt for this tree urgent, if there is one.
@@ -229,12 +264,24 @@ impl Thread {
             let scan = self.scanner.scan();
             self.scanned = Instant::now();
             self.took = self.scanned - begun;
-            let jobs = std::mem::take(&mut self.jobs);
-            self.jobs = jobs
-                .into_iter()
-                .filter_map(|job| job.round(&scan))
-                .collect();
+            self.round(&scan);
         }
+    }
+
+    /// All signals are sent before anything is hunted, and what got one has time to heed it.
+    fn round(&mut self, scan: &io::Result<Snapshot>) {
+        let mut signalled = HashSet::new();
+        let mut hunts = Vec::with_capacity(self.jobs.len());
+        for job in self.jobs.drain(..) {
+            match job.signal(scan) {
+                Ok(tag) => signalled.extend(tag),
+                Err(hunt) => hunts.push(hunt),
+            }
+        }
+        let rounds = hunts.into_iter();
+        self.jobs = rounds
+            .filter_map(|job| job.round(scan, &signalled))
+            .collect();
     }
 
     /// Waits until a scan is due. False when there was nothing to do for long; from then on the
@@ -242,19 +289,20 @@ impl Thread {
     fn wait(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
+        let mut passes = 0;
         loop {
-            let at_once = state.new.iter().any(Job::urgent);
-            let to_do = !(state.new.is_empty() && self.jobs.is_empty());
+            self.take(&mut state.new);
+            if passes < PASSES && self.jobs.iter().any(Job::is_untold) {
+                passes += 1;
+                drop(state);
+                self.tell_groups();
+                state = shared.lock();
+                continue;
+            }
+            let to_do = !self.jobs.is_empty();
             let rest = if to_do { self.rest() } else { IDLE };
             let rest = rest.saturating_sub(self.scanned.elapsed());
-            if to_do && (at_once || rest.is_zero()) {
-                for job in state.new.drain(..) {
-                    if let Job::Hurry { tag } = job {
-                        self.jobs.iter_mut().for_each(|job| job.hurry(tag));
-                    } else {
-                        self.jobs.push(job);
-                    }
-                }
+            if to_do && rest.is_zero() {
                 return true;
             }
             if !to_do && (state.closed || rest.is_zero()) {
@@ -266,16 +314,35 @@ impl Thread {
         }
     }
 
+    fn take(&mut self, new: &mut Vec<Job>) {
+        for job in new.drain(..) {
+            if let Job::Hurry { tag } = job {
+                self.jobs.iter_mut().for_each(|job| job.hurry(tag));
+            } else {
+                self.jobs.push(job);
+            }
+        }
+    }
+
+    fn tell_groups(&mut self) {
+        // Without it they are told by the scan, as all others are.
+        let now = Groups::look().ok().map(Arc::new);
+        for job in self.jobs.iter_mut().filter(|job| job.is_untold()) {
+            job.tell_group(now.as_ref());
+        }
+    }
+
     /// How long to rest after the last scan.
     fn rest(&self) -> Duration {
-        let slow = (4 * self.took).min(MAX_REST);
+        let soon = self.took.min(MAX_REST);
+        let slow = (10 * self.took).min(MAX_ROUTINE_REST);
         let own = |job: &Job| match job {
-            Job::Hunt { hunt, urgent, .. } => match (hunt.rest(), urgent) {
-                (rest, false) => rest.max(slow),
-                (Duration::ZERO, true) => Duration::ZERO,
-                (rest, true) => rest.max(self.took),
+            Job::Hunt { hunt, urgent, .. } => match urgent {
+                false => hunt.rest().max(slow),
+                true if hunt.is_quiet() => Duration::ZERO,
+                true => hunt.rest().max(soon),
             },
-            Job::Signal { .. } | Job::Hurry { .. } => Duration::ZERO,
+            Job::Signal { .. } | Job::Ask { .. } | Job::Hurry { .. } => soon,
         };
         self.jobs.iter().map(own).min().unwrap_or(slow)
     }
@@ -289,3 +356,6 @@ impl Drop for Thread {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ fn only_whole_entries_of_the_one_variable_are_tags() {
         format!("PROCESSION_TREE={M}/{P}.0:"),
         format!("A=1\0PROCESSION_TREE={M}/{P}.12:\0B=2\0"),
         format!("PROCESSION_TREE=strange:{M}/{P}.3:\0"),
+        format!("A=PROCESSION_TREE\0B=PROCESSION_TREE=\0PROCESSION_TREE={M}/{P}.4:"),
     ] {
         assert_eq!(tags(&environ), both, "{environ}");
     }
