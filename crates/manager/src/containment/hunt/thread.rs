@@ -78,13 +78,10 @@ enum Job {
     },
     Signal {
         ask: Ask,
-        done: oneshot::Sender<io::Result<u32>>,
-    },
-    /// A signal of which nobody wants to know who got it.
-    Ask {
-        ask: Ask,
-        /// The group of the root was told, or could not be.
-        told: bool,
+        /// The group of the root is to be told before the scan.
+        untold: bool,
+        /// Who wants to know how many got it.
+        done: Option<oneshot::Sender<io::Result<u32>>>,
     },
     /// From now on the hunt for this tree is urgent.
     Hurry { tag: Tag },
@@ -97,37 +94,17 @@ impl Job {
         }
     }
 
-    /// Whether the group of the root is to be told.
     fn is_untold(&self) -> bool {
-        matches!(self, Self::Ask { told: false, .. })
+        matches!(self, Self::Signal { untold: true, .. })
     }
 
+    /// Without a look nobody is told before the scan.
     fn tell_group(&mut self, now: Option<&Arc<Groups>>) {
-        if let Self::Ask { ask, told } = self {
-            *told = true;
-            now.into_iter().for_each(|now| ask.tell_group(now));
-        }
-    }
-
-    /// Sends what it has to send, and says to which tree, if that is to have time until the next scan. Gives
-    /// itself back if it does something else.
-    fn signal(self, scan: &io::Result<Snapshot>) -> Result<Option<Tag>, Self> {
-        let tell = |ask: Ask| {
-            let sent = match scan {
-                Ok(snapshot) => ask.tell_others(snapshot),
-                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-            };
-            let got_it = sent.as_ref().is_ok_and(|count| *count > 0);
-            (got_it.then_some(ask.tag), sent)
-        };
-        match self {
-            Self::Signal { ask, done } => {
-                let (tag, sent) = tell(ask);
-                let _ = done.send(sent);
-                Ok(tag)
+        if let Self::Signal { ask, untold, .. } = self {
+            *untold = false;
+            if let Some(now) = now {
+                ask.tell_group(now);
             }
-            Self::Ask { ask, .. } => Ok(tell(ask).0),
-            other => Err(other),
         }
     }
 
@@ -191,7 +168,11 @@ impl Hunter {
     pub(crate) async fn signal(&self, tree: Tree, signal: Signal) -> io::Result<u32> {
         let (done, outcome) = oneshot::channel();
         let ask = Ask::new(tree, signal);
-        self.push(Job::Signal { ask, done })?;
+        self.push(Job::Signal {
+            ask,
+            untold: false,
+            done: Some(done),
+        })?;
         let lost = |_| io::Error::other("the thread that sends signals panicked");
         outcome.await.map_err(lost)?
     }
@@ -199,8 +180,12 @@ impl Hunter {
     /// Sends `signal` once to each process of the tree, and to the group of the root at once: without waiting
     /// for a scan, which takes long where there are many processes.
     pub(crate) fn ask(&self, tree: Tree, signal: Signal) {
-        let ask = Ask::new(tree, signal);
-        if let Err(error) = self.push(Job::Ask { ask, told: false }) {
+        let job = Job::Signal {
+            ask: Ask::new(tree, signal),
+            untold: true,
+            done: None,
+        };
+        if let Err(error) = self.push(job) {
             tracing::warn!(%error, "no thread to send a signal to a tree");
         }
     }
@@ -273,9 +258,19 @@ impl Thread {
         let mut signalled = HashSet::new();
         let mut hunts = Vec::with_capacity(self.jobs.len());
         for job in self.jobs.drain(..) {
-            match job.signal(scan) {
-                Ok(tag) => signalled.extend(tag),
-                Err(hunt) => hunts.push(hunt),
+            let Job::Signal { ask, done, .. } = job else {
+                hunts.push(job);
+                continue;
+            };
+            let sent = match scan {
+                Ok(snapshot) => ask.tell_others(snapshot),
+                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+            };
+            if sent.as_ref().is_ok_and(|count| *count > 0) {
+                signalled.insert(ask.tag);
+            }
+            if let Some(done) = done {
+                let _ = done.send(sent);
             }
         }
         let rounds = hunts.into_iter();
@@ -325,7 +320,6 @@ impl Thread {
     }
 
     fn tell_groups(&mut self) {
-        // Without it they are told by the scan, as all others are.
         let now = Groups::look().ok().map(Arc::new);
         for job in self.jobs.iter_mut().filter(|job| job.is_untold()) {
             job.tell_group(now.as_ref());
@@ -342,7 +336,7 @@ impl Thread {
                 true if hunt.is_quiet() => Duration::ZERO,
                 true => hunt.rest().max(soon),
             },
-            Job::Signal { .. } | Job::Ask { .. } | Job::Hurry { .. } => soon,
+            Job::Signal { .. } | Job::Hurry { .. } => soon,
         };
         self.jobs.iter().map(own).min().unwrap_or(slow)
     }

@@ -22,9 +22,10 @@ fn what_has_just_got_a_signal_is_not_killed_before_the_next_scan() {
     let mut thread = thread();
     thread.jobs = vec![
         hunt(name.tree(None), true),
-        Job::Ask {
+        Job::Signal {
             ask: Ask::new(name.tree(None), Signal::TERM),
-            told: true,
+            untold: false,
+            done: None,
         },
     ];
     let scan = Ok(snapshot());
