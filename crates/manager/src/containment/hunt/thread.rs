@@ -28,6 +28,8 @@ use crate::containment::{Group, Tag, Tree};
 const IDLE: Duration = Duration::from_secs(5);
 const MAX_REST: Duration = Duration::from_millis(200);
 const MAX_ROUTINE_REST: Duration = Duration::from_secs(1);
+/// A scan takes as long as so many looks at groups, about.
+const LOOKS_A_SCAN: u32 = 8;
 /// So often are groups told, as new ones come in meanwhile, before all else has its turn.
 const PASSES: u32 = 8;
 
@@ -319,11 +321,16 @@ impl Thread {
         }
     }
 
+    /// Most of what is told ends by that: it has about the time of a scan to do so, in which it would only
+    /// be held up, and is not there to be looked at afterwards.
     fn tell_groups(&mut self) {
+        let begun = Instant::now();
         let now = Groups::look().ok().map(Arc::new);
+        self.took = self.took.max(LOOKS_A_SCAN * begun.elapsed());
         for job in self.jobs.iter_mut().filter(|job| job.is_untold()) {
             job.tell_group(now.as_ref());
         }
+        self.scanned = Instant::now();
     }
 
     /// How long to rest after the last scan.
