@@ -90,7 +90,8 @@ pub(crate) struct Channels {
     pub(crate) hub: Option<Arc<Hub>>,
     /// There where it speaks frames both ways.
     pub(crate) conversation: Option<Arc<Conversation>>,
-    pub(crate) pings: SharedPings,
+    /// There where it is sent any.
+    pub(crate) pings: Option<SharedPings>,
     pub(crate) logs: Logs,
     pub(crate) log_readers: Pool,
     pub(crate) closing: Closing,
@@ -152,7 +153,8 @@ impl Process {
     pub(crate) fn info(&self) -> ProcessInfo {
         let mut info = ProcessInfo::new(self.id, &self.status.borrow());
         if let Some(channels) = self.channels() {
-            info.latency = pings::lock(&channels.pings).latency();
+            let pings = channels.pings.as_ref();
+            info.latency = pings.and_then(|pings| pings::lock(pings).latency());
             info.statistics = channels.statistics();
         }
         info

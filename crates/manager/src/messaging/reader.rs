@@ -13,6 +13,7 @@
 
 use std::future::poll_fn;
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -56,7 +57,8 @@ pub(crate) struct Receivers<W: WriteEnd> {
     /// There over frames, where the child has an input too.
     pub(crate) conversation: Option<Arc<Conversation<W>>>,
     pub(crate) signs: Signs,
-    pub(crate) pings: SharedPings,
+    /// There where any are sent.
+    pub(crate) pings: Option<SharedPings>,
 }
 
 pub(crate) struct Reader<R, W: WriteEnd> {
@@ -65,7 +67,7 @@ pub(crate) struct Reader<R, W: WriteEnd> {
     hub: Arc<Hub>,
     conversation: Option<Arc<Conversation<W>>>,
     signs: Signs,
-    pings: SharedPings,
+    pings: Option<SharedPings>,
     /// The first hello has come.
     greeted: bool,
     /// A message has been told of.
@@ -82,6 +84,10 @@ pub(crate) struct Reader<R, W: WriteEnd> {
     /// From the exit on: bytes that may still be taken past full buffers.
     overdraft: Option<usize>,
 }
+
+/// The wait for room in full buffers. Boxed, since most messages find some, and every reader would have the
+/// space for it for its whole life.
+type Room<'a> = Pin<Box<dyn Future<Output = Result<(), Stop>> + Send + 'a>>;
 
 /// Reading cannot go on.
 enum Stop {
@@ -110,13 +116,17 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
     }
 
     /// Reads to the end and says how that came. The subscriptions' streams end with it.
-    pub(crate) async fn run(mut self) -> OutputState {
-        let state = self.read().await;
-        self.hub.end();
-        if let Some(conversation) = &self.conversation {
-            conversation.end();
+    ///
+    /// Not an `async fn`: that would have room for the reader twice, as its argument and where it is used.
+    pub(crate) fn run(mut self) -> impl Future<Output = OutputState> + Send {
+        async move {
+            let state = self.read().await;
+            self.hub.end();
+            if let Some(conversation) = &self.conversation {
+                conversation.end();
+            }
+            state
         }
-        state
     }
 
     async fn read(&mut self) -> OutputState {
@@ -206,10 +216,16 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
                 }
             };
             match payloads.only() {
-                Some(payload) if payload.len() <= COPIED => self.offer_copy(payload, at).await?,
+                Some(payload) if payload.len() <= COPIED => {
+                    if let Some(room) = self.offer_copy(payload, at)? {
+                        room.await?;
+                    }
+                }
                 _ => {
                     let chunk = self.buffer.split_to(at).freeze();
-                    self.deliver(chunk, payloads).await?;
+                    if let Some(room) = self.deliver(chunk, payloads)? {
+                        room.await?;
+                    }
                 }
             }
             if !too_long {
@@ -256,7 +272,10 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
             && let Some(payload) = payloads.only()
             && payload.len() <= COPIED
         {
-            return self.offer_copy(payload, at).await;
+            return match self.offer_copy(payload, at)? {
+                Some(room) => room.await,
+                None => Ok(()),
+            };
         }
         let chunk = self.buffer.split_to(at).freeze();
         // Before the messages, which may have to wait for a reader.
@@ -268,13 +287,19 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
         {
             conversation.end();
         }
-        self.deliver(chunk, payloads).await?;
+        if let Some(room) = self.deliver(chunk, payloads)? {
+            room.await?;
+        }
         lost.map_or(Ok(()), |error| Err(Stop::Lost(error)))
     }
 
     /// Hands on one small message, which is copied out of what was read: then the buffer is still ours,
     /// and is of use for the next read.
-    async fn offer_copy(&mut self, payload: Range<u32>, end: usize) -> Result<(), Stop> {
+    fn offer_copy(
+        &mut self,
+        payload: Range<u32>,
+        end: usize,
+    ) -> Result<Option<Room<'_>>, Stop> {
         let Range {
             start,
             end: payload_end,
@@ -285,31 +310,46 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
         } else {
             self.buffer.advance(end);
         }
-        self.offer(Batch::One(message)).await
+        self.offer(Batch::One(message))
     }
 
     /// Hands on the messages in what was taken off the buffer.
-    async fn deliver(&mut self, chunk: Bytes, payloads: Positions) -> Result<(), Stop> {
+    fn deliver(&mut self, chunk: Bytes, payloads: Positions) -> Result<Option<Room<'_>>, Stop> {
         if payloads.all().is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         self.likely = payloads.all().len();
-        self.offer(Batch::compact(chunk, payloads)).await
+        self.offer(Batch::compact(chunk, payloads))
     }
 
-    async fn offer(&mut self, mut batch: Batch) -> Result<(), Stop> {
+    /// Hands on messages; what there is no room for is handed on by what this gives.
+    fn offer(&mut self, mut batch: Batch) -> Result<Option<Room<'_>>, Stop> {
         if !std::mem::replace(&mut self.has_message, true) {
             self.signs.tell(|seen| seen.message = true);
         }
         let (mut from, len) = (0, batch.len());
         while from < len {
             if self.source.exit().is_set() {
-                return self.overdraw(batch, from);
+                return self.overdraw(batch, from).map(|()| None);
             }
             let taken = self.hub.offer(&mut batch, from, false);
-            if taken > 0 {
-                from += taken;
-                continue;
+            if taken == 0 {
+                return Ok(Some(Box::pin(self.wait_for_room(batch, from, len))));
+            }
+            from += taken;
+        }
+        Ok(None)
+    }
+
+    async fn wait_for_room(
+        &mut self,
+        mut batch: Batch,
+        mut from: usize,
+        len: usize,
+    ) -> Result<(), Stop> {
+        while from < len {
+            if self.source.exit().is_set() {
+                return self.overdraw(batch, from);
             }
             let exit = Arc::clone(self.source.exit());
             tokio::select! {
@@ -360,7 +400,10 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
                     return Ok(());
                 };
                 let whole = std::iter::once(0..position(last.len())).collect();
-                self.deliver(last, whole).await
+                match self.deliver(last, whole)? {
+                    Some(room) => room.await,
+                    None => Ok(()),
+                }
             }
         }
     }
@@ -389,8 +432,10 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
                 return;
             }
             FrameHead::Pong(number) => {
-                let missed = pings::lock(&self.pings).pong(number, Instant::now());
-                self.signs.tell(|seen| seen.missed = missed);
+                if let Some(pings) = &self.pings {
+                    let missed = pings::lock(pings).pong(number, Instant::now());
+                    self.signs.tell(|seen| seen.missed = missed);
+                }
                 return;
             }
             _ => {}

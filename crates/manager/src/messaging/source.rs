@@ -97,7 +97,8 @@ impl<R: ReadEnd> Source<R> {
             };
             let until = draining.quiet_until.min(draining.bound);
             let read = poll_fn(|cx| self.pipe.poll_read(cx, buffer, room));
-            let Ok(read) = timeout_at(until, read).await else {
+            // Boxed: a timer is large, and none is needed before the exit.
+            let Ok(read) = Box::pin(timeout_at(until, read)).await else {
                 if self.pipe.may_have_copies() && Instant::now() < draining.bound {
                     self.rearm();
                     continue;

@@ -8,6 +8,7 @@
 mod ending;
 mod open;
 mod start;
+mod tasks;
 mod tree;
 
 use std::sync::Arc;
@@ -15,7 +16,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use procession_wire::{FrameHead, Framing};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 
 use super::spawn::{Attached, Launch, Launched};
 use super::spawn_error::refused;
@@ -35,6 +35,7 @@ use crate::os::Reaped;
 use crate::signal::Signal;
 pub(crate) use start::Startup;
 use start::{News, Start};
+use tasks::Tasks;
 
 /// The answer to a spawn. Dropped on its way to somebody who went away, it ends the process.
 #[derive(Debug)]
@@ -71,10 +72,10 @@ pub(crate) struct Task {
     lifecycle: Lifecycle,
     child: Option<Attached>,
     max_rss_before: u64,
-    outputs: JoinSet<OutputState>,
+    outputs: Tasks<OutputState>,
     /// Hunts for its tree; one at a time.
-    hunts: JoinSet<u32>,
-    log_hooks: JoinSet<()>,
+    hunts: Tasks<u32>,
+    log_hooks: Tasks<()>,
     /// There once it has been started.
     start: Option<Start>,
     exit: Arc<Flag>,
@@ -98,9 +99,9 @@ impl Task {
             lifecycle: Lifecycle::new(),
             child: None,
             max_rss_before: 0,
-            outputs: JoinSet::new(),
-            hunts: JoinSet::new(),
-            log_hooks: JoinSet::new(),
+            outputs: Tasks::default(),
+            hunts: Tasks::default(),
+            log_hooks: Tasks::default(),
             start: None,
             exit: Arc::default(),
             removals: Vec::new(),
@@ -109,15 +110,30 @@ impl Task {
     }
 
     /// Starts the child, answers whoever asked for it, and stays with it to the end.
-    pub(crate) async fn run(
+    pub(crate) fn run(
+        self,
+        runnable: Box<dyn Runnable>,
+        options: SpawnOptions,
+        reply: SpawnReply,
+    ) -> impl Future<Output = ()> + Send {
+        // Boxed, so that the room it takes is not kept for the child's whole life.
+        let begin = Box::pin(self.begin(runnable, options, reply));
+        async move {
+            let Some(mut task) = begin.await else {
+                return;
+            };
+            task.live().await;
+        }
+    }
+
+    /// Starts the child and answers whoever asked for it; nothing where it could not be started.
+    async fn begin(
         mut self,
         runnable: Box<dyn Runnable>,
         options: SpawnOptions,
         reply: SpawnReply,
-    ) {
-        // Boxed, so that the room it takes is not kept for the child's whole life.
-        let started = Box::pin(self.start(runnable, options)).await;
-        match started {
+    ) -> Option<Self> {
+        match self.start(runnable, options).await {
             Ok(at) => {
                 let started = Input::Started {
                     outputs: self.outputs.len(),
@@ -126,12 +142,13 @@ impl Task {
                 self.apply(started, at).await;
                 // If nobody takes it, it comes back and its drop ends the process.
                 drop(reply.send(Ok(Spawned(Some(Arc::clone(&self.process))))));
-                self.live().await;
+                Some(self)
             }
             Err(error) => {
                 self.lifecycle.step(Input::StartFailed, clock::now());
                 self.forget(RemovalReason::StartFailed).await;
                 let _ = reply.send(Err(error));
+                None
             }
         }
     }
@@ -188,9 +205,10 @@ impl Task {
             .map_err(|error| refused("a thread for starting processes", error))?
     }
 
+    /// Sees it to its end. What it waits for most of its life is small: all processes have this future.
     async fn live(&mut self) {
         while !self.lifecycle.is_over() {
-            let deadline = self.lifecycle.deadline();
+            let deadline = at(self.lifecycle.deadline());
             let input = tokio::select! {
                 biased;
                 Ok(()) = self.shutdown.changed() => self.shut_down(),
@@ -199,11 +217,11 @@ impl Task {
                     None => continue,
                 },
                 reaped = exited(&mut self.child), if !self.exit.is_set() => self.reaped(reaped),
-                Some(ended) = self.outputs.join_next() => {
+                Some(ended) = self.outputs.next() => {
                     Input::OutputEnded(ended.unwrap_or(OutputState::Cut))
                 }
-                Some(hunted) = self.hunts.join_next() => Input::Hunted(hunted.unwrap_or(0)),
-                () = at(deadline) => Input::Tick,
+                Some(hunted) = self.hunts.next() => Input::Hunted(hunted.unwrap_or(0)),
+                () = deadline => Input::Tick,
                 news = next_news(&mut self.start), if !self.exit.is_set() => {
                     self.take_news(news).await;
                     continue;
@@ -354,7 +372,8 @@ impl Task {
                             reply.send(Err(RemoveProcessError::StillRunning(self.process.id())));
                     }
                 }
-                Effect::CleanUp => self.clean_up().await,
+                // Boxed, since this happens once.
+                Effect::CleanUp => Box::pin(self.clean_up()).await,
             }
         }
         // After the hunt that the exit has begun, which has it until it ends.
@@ -386,15 +405,15 @@ impl Task {
             start::become_ready(&self.process, &self.context, None);
         }
         if state == ProcessState::Finished {
-            self.context.finished(id).await;
+            Box::pin(self.context.finished(id)).await;
         }
     }
 }
 
-/// Resolves at that time; without one, never.
+/// Resolves at that time; without one, never, and then it has no room for a timer.
 async fn at(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+    match deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into()))) {
+        Some(timer) => timer.await,
         None => std::future::pending().await,
     }
 }

@@ -53,7 +53,7 @@ impl Child {
             hub: Arc::clone(&hub),
             conversation: Some(Arc::clone(&conversation)),
             signs: Signs::default(),
-            pings: SharedPings::default(),
+            pings: Some(SharedPings::default()),
         };
         let decoder = Decoder::Frames(FrameDecoder::new(LIMIT).expecting_hello(0));
         tokio::spawn(Reader::new(source, decoder, receivers).run());

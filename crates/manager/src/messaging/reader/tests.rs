@@ -59,7 +59,7 @@ fn child(framing: Framing, buffer: usize) -> Child {
         hub: Arc::clone(&hub),
         conversation: (framing == Framing::Frames).then_some(conversation),
         signs: Signs::default(),
-        pings: SharedPings::default(),
+        pings: Some(SharedPings::default()),
     };
     let reader = Reader::new(source, decoder, receivers);
     let reader = tokio::spawn(reader.run());

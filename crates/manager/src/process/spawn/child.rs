@@ -1,5 +1,6 @@
 //! Charge of a running child, until it is reaped.
 
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -131,10 +132,12 @@ impl Child {
             let PidFd::Watched(fd) = &self.pidfd else {
                 return None;
             };
-            let Ok(mut ready) = fd.readable().await else {
+            // Its process has it alone, so that there is one waker to keep, and no list of those who wait.
+            let Ok(mut ready) = poll_fn(|cx| fd.poll_read_ready(cx)).await else {
                 return None;
             };
             ready.clear_ready();
+            drop(ready);
             match self.try_reap() {
                 Ok(None) => {}
                 Ok(reaped) => return reaped,

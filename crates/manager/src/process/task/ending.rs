@@ -54,7 +54,7 @@ impl Task {
 
     /// Lets the hooks see the rest of its logs, and keeps those of what has failed, unless the user did.
     pub(super) async fn end_logs(&mut self) {
-        let hooks = async { while self.log_hooks.join_next().await.is_some() {} };
+        let hooks = async { while self.log_hooks.next().await.is_some() {} };
         if tokio::time::timeout(HOOKS, hooks).await.is_err() {
             tracing::warn!(process = %self.process.id(), "a log hook is too slow: it misses the last lines");
             self.log_hooks.abort_all();

@@ -18,7 +18,6 @@ use crate::messaging::buffer::Limits;
 use crate::messaging::conversation::Conversation;
 use crate::messaging::hub::Hub;
 use crate::messaging::outbox::{Outbox, OutboxLimits};
-use crate::messaging::pings::SharedPings;
 use crate::messaging::pipe::ReadPipe;
 use crate::messaging::reader::{Decoder, Reader, Receivers};
 use crate::messaging::signs::Signs;
@@ -41,7 +40,7 @@ impl Task {
             outbox: None,
             hub: None,
             conversation: None,
-            pings: SharedPings::default(),
+            pings: None,
             log_readers: self.context.log_readers.clone(),
             logs: Logs::default(),
             closing: Closing::of(launched.ends.input_opened),
@@ -65,14 +64,14 @@ impl Task {
                 if let Some(outbox) = frames_to(&channels, messaging) {
                     let (id, runtime) = (self.process.id(), Handle::current());
                     let asked = Conversation::new(id, outbox, launched.handler, runtime);
-                    start.send_pings(messaging, &asked, &channels.pings, &signs);
+                    channels.pings = start.send_pings(messaging, &asked);
                     channels.conversation = Some(asked);
                 }
                 let receivers = Receivers {
                     hub: Arc::clone(&hub),
                     conversation: channels.conversation.clone(),
                     signs,
-                    pings: Arc::clone(&channels.pings),
+                    pings: channels.pings.clone(),
                 };
                 let reader = Reader::new(source, decoder(messaging), receivers);
                 self.outputs.spawn(reader.run());

@@ -6,22 +6,27 @@
 //!  notification socket ──► READY, STATUS, WATCHDOG ──────────────┘
 //! ```
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use procession_wire::Framing;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
+use tokio::time::{Sleep, sleep};
 
 use super::super::notify::{NotifySocket, Told};
 use super::super::{EXIT_AFTER_BROKEN_PIPE, Process, StartState};
+use super::tasks::Tasks;
 use crate::clock;
 use crate::events::Event;
 use crate::lifecycle::Input;
 use crate::logs::{FollowFrom, LogFollower, LogLine};
 use crate::manager::context::Context;
 use crate::messaging::conversation::Conversation;
+use crate::messaging::outbox::Outbox;
 use crate::messaging::pings::{self, SharedPings};
 use crate::messaging::signs::{Seen, Signs};
 use crate::model::{Liveness, Messaging, Readiness};
@@ -53,17 +58,34 @@ enum Awaits {
 pub(super) struct Start {
     awaits: Awaits,
     deadline: Option<Duration>,
-    signs: watch::Receiver<Seen>,
-    told: mpsc::Receiver<Told>,
-    tell: mpsc::Sender<Told>,
-    tasks: JoinSet<()>,
+    signs: Signs,
+    /// There where something is watched for that tells of it this way.
+    told: Option<mpsc::Receiver<Told>>,
+    tasks: Tasks<()>,
+    /// Begun with the hello.
+    pinging: Option<Box<Pinging>>,
     liveness: Option<Liveness>,
     /// How often it is sent a ping.
     every: Option<Duration>,
     /// Its output has ended before it had started, for this reason; it has until then to exit.
-    ending: Option<(tokio::time::Instant, Arc<str>)>,
+    ending: Option<Box<Ending>>,
     /// Its silence has been told.
     silent: bool,
+}
+
+/// The pings that are to be sent.
+#[derive(Debug)]
+struct Pinging {
+    every: Duration,
+    outbox: Arc<Outbox>,
+    pings: SharedPings,
+}
+
+/// Its output has ended before it had started.
+#[derive(Debug)]
+struct Ending {
+    reason: Arc<str>,
+    timer: Pin<Box<Sleep>>,
 }
 
 /// What happened.
@@ -85,14 +107,13 @@ impl Start {
             None if hello => Awaits::Hello,
             None => Awaits::Nothing,
         };
-        let (tell, told) = mpsc::channel(TOLD);
         Self {
             awaits,
             deadline: startup.deadline,
-            signs: signs.watch(),
-            told,
-            tell,
-            tasks: JoinSet::new(),
+            signs: signs.clone(),
+            told: None,
+            tasks: Tasks::default(),
+            pinging: None,
             liveness: messaging.and_then(Messaging::liveness_check),
             every: None,
             ending: None,
@@ -113,22 +134,21 @@ impl Start {
     /// Resolves with what happened. Cancel safe.
     pub(super) async fn next(&mut self) -> News {
         tokio::select! {
-            Ok(()) = self.signs.changed() => News::Seen,
-            Some(told) = self.told.recv() => News::Told(told),
-            reason = ended(self.ending.clone()) => {
+            () = poll_fn(|cx| self.signs.poll_changed(cx)) => News::Seen,
+            Some(told) = next_told(&mut self.told) => News::Told(told),
+            reason = poll_fn(|cx| poll_ended(&mut self.ending, cx)) => {
                 self.ending = None;
                 News::Ended(reason)
             }
-            else => std::future::pending().await,
         }
     }
 
     /// Watches for what it is to show.
     pub(super) fn watch(&mut self, socket: Option<NotifySocket>, follower: Option<LogFollower>) {
-        let tell = self.tell.clone();
         if let Awaits::Shown(Readiness::Notify { watchdog }) = self.awaits
             && let Some(socket) = socket
         {
+            let tell = self.be_told();
             self.tasks.spawn(async move {
                 if let Err(error) = socket.run(watchdog, tell).await {
                     tracing::warn!(%error, "a notification socket has failed");
@@ -136,6 +156,7 @@ impl Start {
             });
         } else if let (Awaits::Shown(readiness), Some(follower)) = (&self.awaits, follower) {
             let readiness = readiness.clone();
+            let tell = self.be_told();
             self.tasks.spawn(async move {
                 if let Some(line) = first_match(&readiness, follower).await {
                     let _ = tell.send(Told::Ready(Some(line))).await;
@@ -144,28 +165,40 @@ impl Start {
         }
     }
 
-    /// Sends pings from now on, as often as the liveness check and the lease want it.
+    fn be_told(&mut self) -> mpsc::Sender<Told> {
+        let (tell, told) = mpsc::channel(TOLD);
+        self.told = Some(told);
+        tell
+    }
+
+    /// Sends pings from its hello on, as often as the liveness check and the lease want it; nothing where they
+    /// want none.
     pub(super) fn send_pings(
         &mut self,
         messaging: &Messaging,
         conversation: &Conversation,
-        pings: &SharedPings,
-        signs: &Signs,
-    ) {
+    ) -> Option<SharedPings> {
         let lease = messaging.lease_time().map(|lease| lease / PINGS_A_LEASE);
         let check = self.liveness.map(|liveness| liveness.interval());
-        let Some(every) = [lease, check].into_iter().flatten().min() else {
+        let every = [lease, check].into_iter().flatten().min()?;
+        self.every = Some(every);
+        let pings = SharedPings::default();
+        self.pinging = Some(Box::new(Pinging {
+            every,
+            outbox: Arc::clone(conversation.outbox()),
+            pings: Arc::clone(&pings),
+        }));
+        Some(pings)
+    }
+
+    fn greeted(&mut self) {
+        let Some(pinging) = self.pinging.take() else {
             return;
         };
-        self.every = Some(every);
-        let (pings, signs) = (Arc::clone(pings), signs.clone());
-        let outbox = Arc::clone(conversation.outbox());
-        let mut greeted = signs.watch();
+        let signs = self.signs.clone();
         self.tasks.spawn(async move {
-            if greeted.wait_for(|seen| seen.hello).await.is_ok() {
-                let tell = |missed| signs.tell(|seen| seen.missed = missed);
-                pings::run(pings, outbox, every, tell).await;
-            }
+            let tell = |missed| signs.tell(|seen| seen.missed = missed);
+            pings::run(pinging.pings, pinging.outbox, pinging.every, tell).await;
         });
     }
 
@@ -194,7 +227,10 @@ impl Start {
     }
 
     fn seen(&mut self, process: &Process, context: &Context) -> Vec<Input> {
-        let seen = self.signs.borrow_and_update().clone();
+        let seen = self.signs.seen();
+        if seen.hello {
+            self.greeted();
+        }
         let mut inputs = Vec::new();
         let text = seen.ready.as_deref();
         match &self.awaits {
@@ -222,8 +258,12 @@ impl Start {
             && !self.has_begun(&seen, process)
         {
             if seen.at_end {
-                let until = tokio::time::Instant::now() + EXIT_AFTER_BROKEN_PIPE;
-                self.ending.get_or_insert((until, Arc::clone(reason)));
+                self.ending.get_or_insert_with(|| {
+                    Box::new(Ending {
+                        reason: Arc::clone(reason),
+                        timer: Box::pin(sleep(EXIT_AFTER_BROKEN_PIPE)),
+                    })
+                });
             } else {
                 fail(process, reason);
                 inputs.push(Input::StartBroken);
@@ -283,13 +323,21 @@ impl Start {
     }
 }
 
-/// Resolves when its time to exit is over.
-async fn ended(ending: Option<(tokio::time::Instant, Arc<str>)>) -> Arc<str> {
-    let Some((until, reason)) = ending else {
-        return std::future::pending().await;
+/// Ready when its time to exit is over.
+fn poll_ended(ending: &mut Option<Box<Ending>>, cx: &mut task::Context<'_>) -> Poll<Arc<str>> {
+    let Some(ending) = ending else {
+        return Poll::Pending;
     };
-    tokio::time::sleep_until(until).await;
-    reason
+    let over = ending.timer.as_mut().poll(cx);
+    over.map(|()| Arc::clone(&ending.reason))
+}
+
+/// Resolves with what is told next.
+async fn next_told(told: &mut Option<mpsc::Receiver<Told>>) -> Option<Told> {
+    match told {
+        Some(told) => told.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The first line that shows that it is ready.
