@@ -91,6 +91,8 @@ impl Observer {
             observers.next
         };
         observers.wakers.retain(|(other, _)| *other != number);
+        // For few flags there is more than one, and there are many flags.
+        observers.wakers.reserve_exact(1);
         observers.wakers.push((number, waker.clone()));
         drop(observers);
         self.left = Some((number, waker));

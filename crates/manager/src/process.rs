@@ -10,20 +10,23 @@ mod close_input;
 mod notify;
 pub(crate) mod pool;
 mod program;
+mod requests;
 pub(crate) mod spawn;
 mod spawn_error;
 pub(crate) mod task;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use procession_wire::FrameError;
-use tokio::sync::{OnceCell, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OnceCell, oneshot};
 use tokio::time::timeout;
 
 use self::close_input::Closing;
 use self::pool::Pool;
+use self::requests::Requests;
 use crate::error::{
     FollowLogsError, GetLogsError, KeepLogsError, LastLines, ReadMessageError, RemoveProcessError,
     SignalProcessError, WriteMessageError,
@@ -101,11 +104,37 @@ pub(crate) struct Channels {
 #[derive(Debug)]
 pub(crate) struct Process {
     id: ProcessId,
-    status: watch::Sender<Status>,
-    control: mpsc::Sender<Control>,
+    status: Mutex<Status>,
+    /// Tells of each change of the status, and of the end of the task.
+    changed: Notify,
+    requests: Requests,
     channels: OnceLock<Channels>,
     /// Of its stderr, looked up once it has exited.
     last_lines: OnceCell<LastLines>,
+}
+
+/// The end at which the task takes what is asked of it; nothing can be asked once it is dropped.
+#[derive(Debug)]
+pub(crate) struct Asked(Arc<Process>);
+
+impl Asked {
+    /// Ready with the next request; with none once they are closed.
+    pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Control>> {
+        self.0.requests.poll_next(cx)
+    }
+
+    /// Takes no more: handles see that the process is gone.
+    pub(crate) fn close(&self) {
+        self.0.requests.close();
+        self.0.changed.notify_waiters();
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.close();
+        self.0.requests.clear();
+    }
 }
 
 impl Channels {
@@ -125,8 +154,7 @@ impl Channels {
 }
 
 impl Process {
-    pub(crate) fn new(id: ProcessId) -> (Arc<Self>, mpsc::Receiver<Control>) {
-        let (control, requests) = mpsc::channel(16);
+    pub(crate) fn new(id: ProcessId) -> (Arc<Self>, Asked) {
         let status = Status {
             state: ProcessState::Spawning,
             pid: None,
@@ -136,14 +164,16 @@ impl Process {
             start: StartState::Pending,
             text: None,
         };
-        let process = Self {
+        let process = Arc::new(Self {
             id,
-            status: watch::Sender::new(status),
-            control,
+            status: Mutex::new(status),
+            changed: Notify::new(),
+            requests: Requests::new(),
             channels: OnceLock::new(),
             last_lines: OnceCell::new(),
-        };
-        (Arc::new(process), requests)
+        });
+        let asked = Asked(Arc::clone(&process));
+        (process, asked)
     }
 
     pub(crate) fn id(&self) -> ProcessId {
@@ -151,7 +181,7 @@ impl Process {
     }
 
     pub(crate) fn info(&self) -> ProcessInfo {
-        let mut info = ProcessInfo::new(self.id, &self.status.borrow());
+        let mut info = ProcessInfo::new(self.id, &self.status());
         if let Some(channels) = self.channels() {
             let pings = channels.pings.as_ref();
             info.latency = pings.and_then(|pings| pings::lock(pings).latency());
@@ -160,12 +190,36 @@ impl Process {
         info
     }
 
+    fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Resolves with what is found in the status, once that is there; `None` if the task has ended without it.
+    async fn when<T>(&self, find: impl Fn(&Status) -> Option<T>) -> Option<T> {
+        loop {
+            // Made before the look: what changes in between wakes it.
+            let changed = self.changed.notified();
+            let gone = self.is_gone();
+            let found = find(&self.status());
+            if found.is_some() || gone {
+                return found;
+            }
+            changed.await;
+        }
+    }
+
+    /// Resolves when it has exited.
+    async fn exited(&self) {
+        self.when(|status| status.report.is_some().then_some(()))
+            .await;
+    }
+
     pub(crate) fn start_state(&self) -> StartState {
-        self.status.borrow().start.clone()
+        self.status().start.clone()
     }
 
     pub(crate) fn status_text(&self) -> Option<Arc<str>> {
-        self.status.borrow().text.clone()
+        self.status().text.clone()
     }
 
     pub(crate) fn channels(&self) -> Option<&Channels> {
@@ -174,7 +228,8 @@ impl Process {
 
     /// Sets what the task publishes.
     pub(crate) fn publish(&self, change: impl FnOnce(&mut Status)) {
-        self.status.send_modify(change);
+        change(&mut self.status());
+        self.changed.notify_waiters();
     }
 
     pub(crate) fn open(&self, channels: Channels) {
@@ -183,7 +238,7 @@ impl Process {
     }
 
     fn report(&self) -> Option<Arc<ExitReport>> {
-        self.status.borrow().report.clone()
+        self.status().report.clone()
     }
 
     /// Resolves with the report once the output has been read; `None` if the manager went away
@@ -203,16 +258,8 @@ impl Process {
     }
 
     async fn report_when(&self, ready: impl Fn(&Status) -> bool) -> Option<ExitReport> {
-        let mut status = self.status.subscribe();
-        // The sender is in `self`, so the end of the task shows as a closed control channel.
-        tokio::select! {
-            biased;
-            status = status.wait_for(&ready) => status.ok()?.report.as_deref().cloned(),
-            () = self.control.closed() => {
-                let status = self.status.borrow();
-                status.report.as_deref().filter(|_| ready(&status)).cloned()
-            }
-        }
+        let report = self.when(|status| status.report.clone().filter(|_| ready(status)));
+        report.await.map(|report| ExitReport::clone(&report))
     }
 
     /// Why a signal cannot be sent: it has exited, or is not there yet.
@@ -228,12 +275,12 @@ impl Process {
 
     /// Asks the task; `false` if it has ended.
     pub(crate) async fn ask(&self, request: Control) -> bool {
-        self.control.send(request).await.is_ok()
+        self.requests.send(request).await
     }
 
     /// Whether its task has ended: it was removed, or the manager is at its end.
     pub(crate) fn is_gone(&self) -> bool {
-        self.control.is_closed()
+        self.requests.is_closed()
     }
 
     /// Kills and forgets it, asked from where nothing can wait.
@@ -251,8 +298,13 @@ impl Process {
         process.ask_soon(Control::Expire);
     }
 
+    /// Kills it because it is over a limit, asked from where nothing can wait.
+    pub(crate) fn over_limit(process: &Arc<Self>) {
+        process.ask_soon(Control::Kill(ExitCause::LimitExceeded));
+    }
+
     fn ask_soon(self: &Arc<Self>, request: Control) {
-        let Err(mpsc::error::TrySendError::Full(request)) = self.control.try_send(request) else {
+        let Err(request) = self.requests.try_send(request) else {
             return;
         };
         // Its task answers at once, so the channel is full for a moment only.
@@ -357,9 +409,7 @@ impl Process {
             _ => false,
         };
         if gone {
-            let mut status = self.status.subscribe();
-            let exit = status.wait_for(|status| status.report.is_some());
-            let _ = timeout(EXIT_AFTER_BROKEN_PIPE, exit).await;
+            let _ = timeout(EXIT_AFTER_BROKEN_PIPE, self.exited()).await;
         }
         self.write_error_now(failure)
     }

@@ -97,7 +97,7 @@ impl ManagerDir {
         check_writers(&root)?;
         let root = root.join(format!("procession-{}", Uuid::new_v4().simple()));
         private_dir(&root).map_err(|error| naming("working directory", &root, &error))?;
-        Self::create(&root.clone(), Some(OwnedDir { path: root }))
+        Self::create(&root.clone(), Some(OwnedDir { path: root.into() }))
     }
 
     fn create(root: &Path, private: Option<OwnedDir>) -> io::Result<Self> {
@@ -149,7 +149,7 @@ impl ManagerDir {
 
     /// Starts the guard over this manager. Blocking.
     pub(crate) fn start_guard(&self) -> io::Result<Guard> {
-        let private = self.private.as_ref().map(|dir| dir.path.as_path());
+        let private = self.private.as_ref().map(|dir| &*dir.path);
         let dirs: Vec<_> = [Some(self.path.as_path()), private]
             .into_iter()
             .flatten()
@@ -186,7 +186,7 @@ impl ManagerDir {
         let path = self.path.join(process.to_string());
         match private_dir(&path) {
             Ok(()) => Ok(RunDir {
-                dir: OwnedDir { path },
+                dir: OwnedDir { path: path.into() },
                 spare: Arc::clone(&self.spare),
             }),
             Err(error) => Err((path, error)),
@@ -273,7 +273,8 @@ impl Spare {
 
 #[derive(Debug)]
 struct OwnedDir {
-    path: PathBuf,
+    /// Without room to spare, since there is one for each process.
+    path: Box<Path>,
 }
 
 impl Drop for OwnedDir {

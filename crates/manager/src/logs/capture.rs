@@ -10,21 +10,20 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
 use procession_wire::buffer::{READ_BUFFER, reserve_for_read};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::sync::mpsc;
 
 use super::log::Log;
 use super::store::Appender;
-use crate::lifecycle::{ExitCause, OutputState};
+use crate::lifecycle::OutputState;
 use crate::messaging::pipe::ReadEnd;
 use crate::messaging::source::{Next, Source};
 use crate::os;
-use crate::process::Control;
+use crate::process::Process;
 use crate::process::pool::Pool;
 
 /// Read at once of a flood. More would not stay in the processor's cache.
@@ -50,7 +49,7 @@ pub(crate) enum Target {
     Memory {
         memory: Arc<Mutex<Memory>>,
         limit: usize,
-        control: mpsc::WeakSender<Control>,
+        process: Weak<Process>,
     },
 }
 
@@ -98,8 +97,8 @@ impl<R: ReadEnd> Capture<R> {
                 Target::Memory {
                     memory,
                     limit,
-                    control,
-                } => keep(&buffer, memory, *limit, control),
+                    process,
+                } => keep(&buffer, memory, *limit, process),
             }
             // Time spent on writing is not the child's silence.
             self.source.rearm();
@@ -195,15 +194,15 @@ fn lock(appender: &Mutex<Appender>) -> MutexGuard<'_, Appender> {
 }
 
 /// Keeps in memory what there is room for; beyond that the process is killed.
-fn keep(bytes: &[u8], memory: &Mutex<Memory>, limit: usize, control: &mpsc::WeakSender<Control>) {
+fn keep(bytes: &[u8], memory: &Mutex<Memory>, limit: usize, process: &Weak<Process>) {
     let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
     let room = limit - memory.bytes.len();
     let kept = bytes.len().min(room);
     memory.bytes.extend_from_slice(&bytes[..kept]);
     if kept < bytes.len()
         && !std::mem::replace(&mut memory.over, true)
-        && let Some(control) = control.upgrade()
+        && let Some(process) = process.upgrade()
     {
-        let _ = control.try_send(Control::Kill(ExitCause::LimitExceeded));
+        Process::over_limit(&process);
     }
 }

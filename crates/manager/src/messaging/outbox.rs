@@ -31,8 +31,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 use super::pipe::{WriteEnd, WritePipe};
-use super::queue::{self, LANES, Lane, Outgoing, Place, SendQueue, Written};
-use places::Places;
+use super::queue::{self, Lane, Outgoing, Place, SendQueue, Written};
+use places::AllPlaces;
 use write::Direct;
 
 /// Bytes that `feed` lets gather before it writes.
@@ -94,7 +94,7 @@ pub(crate) type Release<W> = Box<dyn Fn(Arc<W>) + Send + Sync>;
 pub(crate) struct Outbox<W = WritePipe> {
     state: Mutex<State<W>>,
     /// Places in the queue, by lane.
-    places: [Places; LANES],
+    places: AllPlaces,
     progress: Notify,
     limits: OutboxLimits,
     runtime: Handle,
@@ -145,7 +145,7 @@ impl<W: WriteEnd> Outbox<W> {
                 writer: Writer::Absent,
                 crowd: 0,
             }),
-            places: std::array::from_fn(|_| Places::new(limits.messages, limits.bytes)),
+            places: AllPlaces::new(limits.messages, limits.bytes),
             progress: Notify::new(),
             limits,
             runtime,
@@ -221,7 +221,7 @@ impl<W: WriteEnd> Outbox<W> {
         }
         let place = match self.try_place(payload.len()) {
             Some(place) => place,
-            None if self.places[Lane::Messages as usize].is_closed() => return Err(self.failure()),
+            None if self.places.of(Lane::Messages).is_closed() => return Err(self.failure()),
             None => return Err(SendFailure::Full(payload.clone().into())),
         };
         self.enqueue(frame, place, None)?;
@@ -276,18 +276,18 @@ impl<W: WriteEnd> Outbox<W> {
 
     /// Waits for a place for a frame of `len` bytes. Cancel safe.
     pub(crate) async fn place(&self, lane: Lane, len: usize) -> Result<Place, SendFailure> {
-        let place = self.places[lane as usize].take(len).await;
+        let place = self.places.of(lane).take(len).await;
         place.ok_or_else(|| self.failure())
     }
 
     /// Takes a place for a message if there is one now.
     pub(crate) fn try_place(&self, len: usize) -> Option<Place> {
-        self.places[Lane::Messages as usize].try_take(len)
+        self.places.of(Lane::Messages).try_take(len)
     }
 
     /// Makes a place for something as large as a place for `len` bytes, as far as there is room.
     pub(crate) fn enlarge(&self, place: Place, len: usize) -> Place {
-        self.places[Lane::Messages as usize].enlarge(place, len)
+        self.places.of(Lane::Messages).enlarge(place, len)
     }
 
     /// Whether all that was queued is in the kernel.
@@ -303,7 +303,7 @@ impl<W: WriteEnd> Outbox<W> {
 
     fn give_back_to(&self, lane: Lane, place: Place) {
         if let Some(bytes) = place {
-            self.places[lane as usize].give_back(1, bytes as usize);
+            self.places.of(lane).give_back(1, bytes as usize);
         }
     }
 
@@ -382,9 +382,7 @@ impl<W: WriteEnd> Outbox<W> {
     }
 
     fn give_all_back(&self, freed: &Written) {
-        for (index, places) in self.places.iter().enumerate() {
-            places.give_back(freed.places[index], freed.bytes[index]);
-        }
+        self.places.give_back(freed.places, freed.bytes);
     }
 
     /// Writes a control frame as soon as the frame under way is out. Never waits.
@@ -431,7 +429,7 @@ impl<W: WriteEnd> Outbox<W> {
     }
 
     fn close_places(&self) {
-        self.places.iter().for_each(Places::close);
+        self.places.close();
     }
 
     /// Closes now: what is queued is not written, and its senders are told. What a write has in hand counts

@@ -321,7 +321,7 @@ impl ReadEnd for SystemReadPipe {
 #[derive(Debug)]
 pub(crate) struct SystemWritePipe {
     fd: Arc<OwnedFd>,
-    watch: OnceLock<AsyncFd<Arc<OwnedFd>>>,
+    watch: OnceLock<Box<AsyncFd<Arc<OwnedFd>>>>,
     widened: AtomicBool,
 }
 
@@ -341,7 +341,7 @@ impl SystemWritePipe {
         let watch = os::watch(Arc::clone(&self.fd), Interest::WRITABLE);
         let watch = watch.map_err(|(_, error)| error)?;
         // One task at a time waits, so that nobody else has set it.
-        Ok(self.watch.get_or_init(|| watch))
+        Ok(self.watch.get_or_init(|| Box::new(watch)))
     }
 }
 

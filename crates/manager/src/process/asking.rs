@@ -63,9 +63,7 @@ impl Process {
                 stderr: self.last_lines().await,
             };
         }
-        let mut status = self.status.subscribe();
-        let exit = status.wait_for(|status| status.report.is_some());
-        let _ = timeout(EXIT_AFTER_THE_END, exit).await;
+        let _ = timeout(EXIT_AFTER_THE_END, self.exited()).await;
         let stderr = self.last_lines().await;
         if let Some(report) = self.report() {
             let report = Box::new(ExitReport::clone(&report));
@@ -114,16 +112,13 @@ impl Process {
 
     pub(crate) async fn wait_ready(&self) -> Result<String, WaitReadyError> {
         let id = self.id;
-        let mut status = self.status.subscribe();
-        let known =
-            |status: &Status| status.start != StartState::Pending || status.report.is_some();
-        tokio::select! {
-            biased;
-            _ = status.wait_for(known) => {}
-            () = self.control.closed() => {}
-        }
+        let known = |status: &Status| {
+            let known = status.start != StartState::Pending || status.report.is_some();
+            known.then_some(())
+        };
+        self.when(known).await;
         let (start, text) = {
-            let status = self.status.borrow();
+            let status = self.status();
             let text = status.text.as_deref().unwrap_or_default().to_owned();
             (status.start.clone(), text)
         };
@@ -131,8 +126,7 @@ impl Process {
             return Ok(text);
         }
         // It is being stopped, and may say why it did not start.
-        let exit = status.wait_for(|status| status.report.is_some());
-        let _ = timeout(EXIT_AFTER_BROKEN_PIPE, exit).await;
+        let _ = timeout(EXIT_AFTER_BROKEN_PIPE, self.exited()).await;
         let report = self.report();
         let stderr = self.last_lines().await;
         match (start, report) {

@@ -11,15 +11,16 @@ mod start;
 mod tasks;
 mod tree;
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use procession_wire::{FrameHead, Framing};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::spawn::{Attached, Launch, Launched};
 use super::spawn_error::refused;
-use super::{Control, Process};
+use super::{Asked, Control, Process};
 use crate::clock;
 use crate::error::{RemoveProcessError, SignalProcessError, SpawnProcessError};
 use crate::events::{Event, RemovalReason};
@@ -68,7 +69,7 @@ pub(crate) struct SpawnOptions {
 pub(crate) struct Task {
     process: Arc<Process>,
     context: Arc<Context>,
-    requests: mpsc::Receiver<Control>,
+    requests: Asked,
     lifecycle: Lifecycle,
     child: Option<Attached>,
     max_rss_before: u64,
@@ -88,7 +89,7 @@ pub(crate) struct Task {
 impl Task {
     pub(crate) fn new(
         process: Arc<Process>,
-        requests: mpsc::Receiver<Control>,
+        requests: Asked,
         context: Arc<Context>,
     ) -> Self {
         Self {
@@ -212,7 +213,7 @@ impl Task {
             let input = tokio::select! {
                 biased;
                 Ok(()) = self.shutdown.changed() => self.shut_down(),
-                Some(request) = self.requests.recv() => match self.requested(request) {
+                Some(request) = poll_fn(|cx| self.requests.poll_next(cx)) => match self.requested(request) {
                     Some(input) => input,
                     None => continue,
                 },

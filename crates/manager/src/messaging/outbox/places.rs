@@ -1,8 +1,61 @@
 //! Places in a queue that is bounded in frames and in bytes.
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::sync::Semaphore;
 
-use super::super::queue::Place;
+use super::super::queue::{LANES, Lane, Place};
+
+/// The places of all lanes. Those of a lane are made when the first is needed: with an input that takes what it is
+/// sent there is no queue, and most children are sent no request.
+#[derive(Debug)]
+pub(super) struct AllPlaces {
+    lanes: [OnceLock<Box<Places>>; LANES],
+    /// They are closed, or to be closed from the start.
+    closed: AtomicBool,
+    frames: usize,
+    bytes: usize,
+}
+
+impl AllPlaces {
+    pub(super) fn new(frames: usize, bytes: usize) -> Self {
+        Self {
+            lanes: Default::default(),
+            closed: AtomicBool::new(false),
+            frames,
+            bytes,
+        }
+    }
+
+    pub(super) fn of(&self, lane: Lane) -> &Places {
+        let places =
+            self.lanes[lane as usize].get_or_init(|| Box::new(Places::new(self.frames, self.bytes)));
+        // After they are there: a close in between finds them, or is found here.
+        if self.closed.load(Ordering::SeqCst) {
+            places.close();
+        }
+        places
+    }
+
+    /// Gives back what was taken of each lane.
+    pub(super) fn give_back(&self, frames: [usize; LANES], bytes: [usize; LANES]) {
+        for (index, places) in self.lanes.iter().enumerate() {
+            // Nothing was taken of those that were not made.
+            if let Some(places) = places.get() {
+                places.give_back(frames[index], bytes[index]);
+            }
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.lanes
+            .iter()
+            .filter_map(OnceLock::get)
+            .for_each(|places| places.close());
+    }
+}
 
 /// The places of one lane.
 #[derive(Debug)]
@@ -13,7 +66,7 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub(super) fn new(frames: usize, bytes: usize) -> Self {
+    fn new(frames: usize, bytes: usize) -> Self {
         Self {
             frames: Semaphore::new(frames.min(Semaphore::MAX_PERMITS)),
             bytes: Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)),
@@ -59,7 +112,7 @@ impl Places {
         self.bytes.add_permits(bytes);
     }
 
-    pub(super) fn close(&self) {
+    fn close(&self) {
         self.frames.close();
         self.bytes.close();
     }

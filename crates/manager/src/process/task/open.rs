@@ -126,7 +126,7 @@ impl Task {
                 let target = Target::Memory {
                     memory,
                     limit: options.capture.unwrap_or(0),
-                    control: self.process.control.downgrade(),
+                    process: Arc::downgrade(&self.process),
                 };
                 (pipe, target)
             }
