@@ -83,6 +83,8 @@ pub(crate) struct Reader<R, W: WriteEnd> {
     likely: usize,
     /// From the exit on: bytes that may still be taken past full buffers.
     overdraft: Option<usize>,
+    /// The limit that the line after the last messages was over.
+    too_long: Option<usize>,
 }
 
 /// The wait for room in full buffers. Boxed, since most messages find some, and every reader would have the
@@ -112,6 +114,7 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
             believed: 0,
             likely: 0,
             overdraft: None,
+            too_long: None,
         }
     }
 
@@ -132,9 +135,13 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
     async fn read(&mut self) -> OutputState {
         loop {
             let stopped = match self.source.next(&mut self.buffer, self.room).await {
-                Next::Data => self.decode().await,
-                Next::End(state) => match self.finish(state).await {
-                    Ok(()) => return state,
+                Next::Data => self.decode_all().await,
+                Next::End(state) => match self.finish(state) {
+                    Ok(None) => return state,
+                    Ok(Some(room)) => match room.await {
+                        Ok(()) => return state,
+                        Err(stop) => Err(stop),
+                    },
                     Err(stop) => Err(stop),
                 },
                 Next::Failed(error) => {
@@ -185,58 +192,61 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
         }
     }
 
-    async fn decode(&mut self) -> Result<(), Stop> {
-        match self.decoder {
-            Decoder::Lines { .. } => self.decode_lines().await,
-            Decoder::Frames(_) => self.decode_frames().await,
-        }
-    }
-
-    async fn decode_lines(&mut self) -> Result<(), Stop> {
+    /// Hands on what was read, as far as it is whole. Nothing of it is held while there is no room, but what the
+    /// wait for that holds.
+    async fn decode_all(&mut self) -> Result<(), Stop> {
         loop {
-            let mut payloads = Positions::default();
-            let mut at = 0;
-            let Decoder::Lines { lines, limit } = &mut self.decoder else {
+            if let Some(room) = self.decode()? {
+                room.await?;
+            }
+            // After the messages before it.
+            let Some(limit) = self.too_long.take() else {
                 return Ok(());
             };
-            let limit = *limit;
-            let too_long = loop {
-                match lines.parse(&self.buffer[at..]) {
-                    LineStep::Line { payload, end } => {
-                        let payload = position(at + payload.start)..position(at + payload.end);
-                        payloads.push(payload, self.likely);
-                        at += end;
-                    }
-                    LineStep::TooLong { end } => {
-                        at += end;
-                        break true;
-                    }
-                    LineStep::Skip { end } => at += end,
-                    LineStep::NeedMore => break false,
-                }
-            };
-            match payloads.only() {
-                Some(payload) if payload.len() <= COPIED => {
-                    if let Some(room) = self.offer_copy(payload, at)? {
-                        room.await?;
-                    }
-                }
-                _ => {
-                    let chunk = self.buffer.split_to(at).freeze();
-                    if let Some(room) = self.deliver(chunk, payloads)? {
-                        room.await?;
-                    }
-                }
-            }
-            if !too_long {
-                return Ok(());
-            }
             self.hub
                 .report(&ReceiveMessageError::MessageTooLarge { limit });
         }
     }
 
-    async fn decode_frames(&mut self) -> Result<(), Stop> {
+    fn decode(&mut self) -> Result<Option<Room<'_>>, Stop> {
+        match self.decoder {
+            Decoder::Lines { .. } => self.decode_lines(),
+            Decoder::Frames(_) => self.decode_frames(),
+        }
+    }
+
+    /// Hands on lines up to one that is too long, or all that are there.
+    fn decode_lines(&mut self) -> Result<Option<Room<'_>>, Stop> {
+        let mut payloads = Positions::default();
+        let mut at = 0;
+        let Decoder::Lines { lines, limit } = &mut self.decoder else {
+            return Ok(None);
+        };
+        self.too_long = loop {
+            match lines.parse(&self.buffer[at..]) {
+                LineStep::Line { payload, end } => {
+                    let payload = position(at + payload.start)..position(at + payload.end);
+                    payloads.push(payload, self.likely);
+                    at += end;
+                }
+                LineStep::TooLong { end } => {
+                    at += end;
+                    break Some(*limit);
+                }
+                LineStep::Skip { end } => at += end,
+                LineStep::NeedMore => break None,
+            }
+        };
+        match payloads.only() {
+            Some(payload) if payload.len() <= COPIED => self.offer_copy(payload, at),
+            _ => {
+                let chunk = self.buffer.split_to(at).freeze();
+                self.deliver(chunk, payloads)
+            }
+        }
+    }
+
+    fn decode_frames(&mut self) -> Result<Option<Room<'_>>, Stop> {
         let mut payloads = Positions::default();
         // What is not a message, with where its payload is.
         let mut others = Vec::new();
@@ -247,7 +257,7 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
                 break None;
             }
             let Decoder::Frames(frames) = &mut self.decoder else {
-                return Ok(());
+                return Ok(None);
             };
             match frames.parse(&self.buffer[at..]) {
                 Ok(Some(frame)) => {
@@ -272,10 +282,7 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
             && let Some(payload) = payloads.only()
             && payload.len() <= COPIED
         {
-            return match self.offer_copy(payload, at)? {
-                Some(room) => room.await,
-                None => Ok(()),
-            };
+            return self.offer_copy(payload, at);
         }
         let chunk = self.buffer.split_to(at).freeze();
         // Before the messages, which may have to wait for a reader.
@@ -287,19 +294,19 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
         {
             conversation.end();
         }
-        if let Some(room) = self.deliver(chunk, payloads)? {
-            room.await?;
+        match (self.deliver(chunk, payloads)?, lost) {
+            (room, None) => Ok(room),
+            (None, Some(error)) => Err(Stop::Lost(error)),
+            (Some(room), Some(error)) => Ok(Some(Box::pin(async move {
+                room.await?;
+                Err(Stop::Lost(error))
+            }))),
         }
-        lost.map_or(Ok(()), |error| Err(Stop::Lost(error)))
     }
 
     /// Hands on one small message, which is copied out of what was read: then the buffer is still ours,
     /// and is of use for the next read.
-    fn offer_copy(
-        &mut self,
-        payload: Range<u32>,
-        end: usize,
-    ) -> Result<Option<Room<'_>>, Stop> {
+    fn offer_copy(&mut self, payload: Range<u32>, end: usize) -> Result<Option<Room<'_>>, Stop> {
         let Range {
             start,
             end: payload_end,
@@ -388,22 +395,20 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
         Ok(())
     }
 
-    async fn finish(&mut self, state: OutputState) -> Result<(), Stop> {
+    fn finish(&mut self, state: OutputState) -> Result<Option<Room<'_>>, Stop> {
         match &mut self.decoder {
-            Decoder::Frames(_) if self.farewell => Ok(()),
+            Decoder::Frames(_) if self.farewell => Ok(None),
             Decoder::Frames(frames) if state == OutputState::Complete => {
-                frames.finish(&self.buffer).map_err(Stop::Lost)
+                frames.finish(&self.buffer).map_err(Stop::Lost)?;
+                Ok(None)
             }
-            Decoder::Frames(_) => Ok(()),
+            Decoder::Frames(_) => Ok(None),
             Decoder::Lines { lines, .. } => {
                 let Some(last) = lines.finish(&mut self.buffer) else {
-                    return Ok(());
+                    return Ok(None);
                 };
                 let whole = std::iter::once(0..position(last.len())).collect();
-                match self.deliver(last, whole)? {
-                    Some(room) => room.await,
-                    None => Ok(()),
-                }
+                self.deliver(last, whole)
             }
         }
     }

@@ -87,11 +87,7 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    pub(crate) fn new(
-        process: Arc<Process>,
-        requests: Asked,
-        context: Arc<Context>,
-    ) -> Self {
+    pub(crate) fn new(process: Arc<Process>, requests: Asked, context: Arc<Context>) -> Self {
         Self {
             shutdown: context.shutdown.subscribe(),
             process,
@@ -120,10 +116,11 @@ impl Task {
         // Boxed, so that the room it takes is not kept for the child's whole life.
         let begin = Box::pin(self.begin(runnable, options, reply));
         async move {
-            let Some(mut task) = begin.await else {
-                return;
-            };
-            task.live().await;
+            let mut begun = begin.await;
+            // Used where it is: taken out, it would have room in this future twice.
+            if let Some(task) = &mut begun {
+                task.live().await;
+            }
         }
     }
 
@@ -224,11 +221,12 @@ impl Task {
                 Some(hunted) = self.hunts.next() => Input::Hunted(hunted.unwrap_or(0)),
                 () = deadline => Input::Tick,
                 news = next_news(&mut self.start), if !self.exit.is_set() => {
-                    self.take_news(news).await;
+                    // Boxed, as what follows: little happens to a process, and it waits for that all its life.
+                    Box::pin(self.take_news(news)).await;
                     continue;
                 }
             };
-            self.apply(input, clock::now()).await;
+            Box::pin(self.apply(input, clock::now())).await;
         }
     }
 
@@ -373,8 +371,7 @@ impl Task {
                             reply.send(Err(RemoveProcessError::StillRunning(self.process.id())));
                     }
                 }
-                // Boxed, since this happens once.
-                Effect::CleanUp => Box::pin(self.clean_up()).await,
+                Effect::CleanUp => self.clean_up().await,
             }
         }
         // After the hunt that the exit has begun, which has it until it ends.
@@ -406,7 +403,7 @@ impl Task {
             start::become_ready(&self.process, &self.context, None);
         }
         if state == ProcessState::Finished {
-            Box::pin(self.context.finished(id)).await;
+            self.context.finished(id).await;
         }
     }
 }

@@ -29,8 +29,8 @@ impl AllPlaces {
     }
 
     pub(super) fn of(&self, lane: Lane) -> &Places {
-        let places =
-            self.lanes[lane as usize].get_or_init(|| Box::new(Places::new(self.frames, self.bytes)));
+        let places = self.lanes[lane as usize]
+            .get_or_init(|| Box::new(Places::new(self.frames, self.bytes)));
         // After they are there: a close in between finds them, or is found here.
         if self.closed.load(Ordering::SeqCst) {
             places.close();
