@@ -121,11 +121,12 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
     /// Reads to the end and says how that came. The subscriptions' streams end with it.
     ///
     /// Not an `async fn`: that would have room for the reader twice, as its argument and where it is used.
-    pub(crate) fn run(mut self) -> impl Future<Output = OutputState> + Send {
+    pub(crate) fn run(self) -> impl Future<Output = OutputState> + Send {
+        let mut reader = self;
         async move {
-            let state = self.read().await;
-            self.hub.end();
-            if let Some(conversation) = &self.conversation {
+            let state = reader.read().await;
+            reader.hub.end();
+            if let Some(conversation) = &reader.conversation {
                 conversation.end();
             }
             state
