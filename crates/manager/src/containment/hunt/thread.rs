@@ -9,7 +9,7 @@
 //! It is started when there is something to do and ends when it is idle. What is urgent, or becomes so, waits
 //! until the thread has rested as long as the last scan took: at once where there was none lately, and where
 //! many processes end one after the other, their ends share a scan instead of competing with it. The
-//! routine hunts wait for ten times as long, so that these use a tenth of one processor at most. Whatever is there
+//! routine hunts wait for four times as long, so that these use a fifth of one processor at most. Whatever is there
 //! when it scans gets a round.
 
 use std::collections::HashSet;
@@ -27,7 +27,6 @@ use crate::containment::{Group, Tag, Tree};
 
 const IDLE: Duration = Duration::from_secs(5);
 const MAX_REST: Duration = Duration::from_millis(200);
-const MAX_ROUTINE_REST: Duration = Duration::from_secs(1);
 /// A scan takes as long as so many looks at groups, about.
 const LOOKS_A_SCAN: u32 = 8;
 /// So often are groups told, as new ones come in meanwhile, before all else has its turn.
@@ -147,7 +146,7 @@ impl Hunter {
     ///
     /// What was started while it looked is found by the next round. It gives up after about ten
     /// seconds in which nothing more was killed and nothing went, and warns of it; what may not be
-    /// signalled is left alone. Without `urgent` a scan may wait for up to a second.
+    /// signalled is left alone. Without `urgent` a scan may wait for up to 200 ms.
     ///
     /// Cancel safe: once polled, the hunt goes on without its waiter.
     pub(crate) async fn hunt(&self, tree: Tree, group: Option<Arc<Group>>, urgent: bool) -> u32 {
@@ -336,7 +335,7 @@ impl Thread {
     /// How long to rest after the last scan.
     fn rest(&self) -> Duration {
         let soon = self.took.min(MAX_REST);
-        let slow = (10 * self.took).min(MAX_ROUTINE_REST);
+        let slow = (4 * self.took).min(MAX_REST);
         let own = |job: &Job| match job {
             Job::Hunt { hunt, urgent, .. } => match urgent {
                 false => hunt.rest().max(slow),

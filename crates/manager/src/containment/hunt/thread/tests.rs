@@ -43,7 +43,7 @@ fn hunts_rest_by_the_time_that_a_scan_takes() {
     let took = Duration::from_millis(10);
     thread.took = took;
     thread.jobs = vec![hunt(tree.clone(), false)];
-    assert_eq!(thread.rest(), 10 * took);
+    assert_eq!(thread.rest(), 4 * took);
     thread.jobs.push(hunt(tree, true));
     assert_eq!(thread.rest(), took);
     thread.round(&Ok(Snapshot::default()));
