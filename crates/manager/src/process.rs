@@ -110,7 +110,7 @@ pub(crate) struct Process {
     requests: Requests,
     channels: OnceLock<Channels>,
     /// Of its stderr, looked up once it has exited.
-    last_lines: OnceCell<LastLines>,
+    last_lines: OnceLock<Box<OnceCell<LastLines>>>,
 }
 
 /// The end at which the task takes what is asked of it; nothing can be asked once it is dropped.
@@ -170,7 +170,7 @@ impl Process {
             changed: Notify::new(),
             requests: Requests::new(),
             channels: OnceLock::new(),
-            last_lines: OnceCell::new(),
+            last_lines: OnceLock::new(),
         });
         let asked = Asked(Arc::clone(&process));
         (process, asked)

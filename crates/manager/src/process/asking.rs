@@ -92,7 +92,8 @@ impl Process {
         if self.report().is_none() {
             return look().await;
         }
-        self.last_lines.get_or_init(look).await.clone()
+        let lines = self.last_lines.get_or_init(Box::default);
+        lines.get_or_init(look).await.clone()
     }
 
     async fn read_last_lines(&self) -> LastLines {
