@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 /// A few tasks that end with this. Without any it takes no memory, and for one little more than the task itself:
 /// each process has several of these, and `JoinSet` allocates for itself and for each task.
@@ -22,17 +22,17 @@ impl<T> Tasks<T> {
         self.0.len()
     }
 
-    /// Resolves with the next one to end, `None` for one that panicked; at once with nothing where there is
+    /// Resolves with the next one to end, an error for one that panicked; at once with nothing where there is
     /// none. Cancel safe.
-    pub(super) async fn next(&mut self) -> Option<Option<T>> {
+    pub(super) async fn next(&mut self) -> Option<Result<T, JoinError>> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Option<T>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, JoinError>>> {
         for (index, task) in self.0.iter_mut().enumerate() {
             if let Poll::Ready(ended) = Pin::new(task).poll(cx) {
                 self.0.swap_remove(index);
-                return Poll::Ready(Some(ended.ok()));
+                return Poll::Ready(Some(ended));
             }
         }
         if self.0.is_empty() {
@@ -72,7 +72,7 @@ mod tests {
     #[tokio::test]
     async fn they_come_as_they_end_and_end_with_their_owner() {
         let mut tasks = Tasks::default();
-        assert_eq!(tasks.next().await, None);
+        assert!(tasks.next().await.is_none());
         let (alive, mut ended) = tokio::sync::mpsc::channel::<()>(1);
         tasks.spawn(async move {
             alive.closed().await;
@@ -80,9 +80,10 @@ mod tests {
         });
         tasks.spawn(async { 2 });
         tasks.spawn(async { panic!("on purpose") });
-        let mut first = [tasks.next().await, tasks.next().await];
+        let first = [tasks.next().await, tasks.next().await];
+        let mut first = first.map(|ended| ended.expect("two of them end").ok());
         first.sort();
-        assert_eq!(first, [Some(None), Some(Some(2))]);
+        assert_eq!(first, [None, Some(2)]);
         assert_eq!(tasks.len(), 1);
         drop(tasks);
         assert_eq!(ended.recv().await, None);
