@@ -327,7 +327,9 @@ fn nobody_reads_the_messages() {
             let messaging = Messaging::named_pipes()
                 .buffer(4)
                 .liveness(liveness.misses(500));
-            let child = test.spawn(worker.cmd(messaging)).await;
+            // Should it end by itself, its last words are in the error.
+            let cmd = worker.cmd(messaging).logging(Logging::stderr());
+            let child = test.spawn(cmd).await;
             let unread = child.subscribe_message_stream().await.unwrap();
             // Until neither side can take more.
             let payload = "x".repeat(100_000);

@@ -41,7 +41,7 @@ pub(super) fn races(scale: Scale) -> Vec<Race> {
     };
     vec![Race {
         part: "end",
-        rounds: scale.heavy(3),
+        rounds: 3,
         limit: LIMIT,
         setting,
         measure: Measure::Time,

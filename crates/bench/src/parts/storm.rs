@@ -164,11 +164,14 @@ fn read_all(epoll: &OwnedFd, pipes: &[File]) -> Result<(), Failure> {
     let mut buffer = [0; 4096];
     while roll.missing > 0 {
         events.clear();
-        epoll::wait(
-            epoll,
-            rustix::buffer::spare_capacity(&mut events),
-            Some(&PATIENCE),
-        )?;
+        // The ends of children interrupt it by a signal.
+        rustix::io::retry_on_intr(|| {
+            epoll::wait(
+                epoll,
+                rustix::buffer::spare_capacity(&mut events),
+                Some(&PATIENCE),
+            )
+        })?;
         if events.is_empty() {
             return Err(format!("{} messages did not come", roll.missing).into());
         }
