@@ -68,7 +68,10 @@ pub(crate) enum OurEnd {
 }
 
 impl OurEnd {
-    /// To be called within the runtime.
+    #[cfg_attr(
+        not(any(test, feature = "test-util")),
+        expect(clippy::unnecessary_wraps, reason = "there is something else in tests")
+    )]
     pub(crate) fn into_writer(self) -> io::Result<WritePipe> {
         match self {
             Self::Fd { fd, .. } => Ok(WritePipe::new(fd)),
