@@ -169,7 +169,7 @@ impl Counts {
         let bounds = self.met + self.missed;
         let bad = [
             (self.missed, "MISSED"),
-            (gross, "of these BY MORE THAN TWICE, both times"),
+            (gross, "of these BY MORE THAN TWICE, each time"),
             (self.failed, "comparisons FAILED"),
             (self.not_run, "comparisons not run"),
         ];
@@ -337,7 +337,7 @@ mod tests {
         assert!(
             counts
                 .show(Scale::Quick)
-                .ends_with("BY MORE THAN TWICE, both times")
+                .ends_with("BY MORE THAN TWICE, each time")
         );
     }
 
