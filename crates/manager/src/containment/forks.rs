@@ -76,11 +76,18 @@ fn believed() -> Duration {
     static BELIEVED: OnceLock<Duration> = OnceLock::new();
     *BELIEVED.get_or_init(|| {
         let range = std::fs::read_to_string("/proc/sys/kernel/pid_max").unwrap_or_default();
-        let processors = std::thread::available_parallelism().map_or(u32::MAX, |count| {
-            u32::try_from(count.get()).unwrap_or(u32::MAX)
-        });
+        // All of the machine, also where this program may use few of them: numbers are for all.
+        let possible = std::fs::read_to_string("/sys/devices/system/cpu/possible");
+        let processors = possible.map_or(u32::MAX, |list| processors(&list));
         range_lasts(range.trim().parse().unwrap_or(0), processors) / 2
     })
+}
+
+/// How many processors a list of the kernel has room for, such as `0-7`: one more than its last.
+fn processors(list: &str) -> u32 {
+    let last = list.trim().rsplit([',', '-']).next();
+    let last = last.and_then(|number| number.parse::<u32>().ok());
+    last.map_or(u32::MAX, |last| last.saturating_add(1))
 }
 
 /// How long so many processors need to use so many numbers up.
@@ -144,6 +151,8 @@ mod tests {
         assert_eq!(last_field(b"3.63 2.19 1.82 6/136\n"), None);
         assert_eq!(range_lasts(32_768, 2), Duration::from_micros(163_840));
         assert_eq!(range_lasts(0, 0), Duration::ZERO);
+        assert_eq!(["0\n", "0-7\n", "0-3,8-11\n"].map(processors), [1, 8, 12]);
+        assert_eq!(processors(""), u32::MAX);
         assert!(last_number().is_some_and(|number| number > 0));
     }
 

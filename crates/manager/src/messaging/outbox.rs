@@ -423,13 +423,9 @@ impl<W: WriteEnd> Outbox<W> {
                 return;
             }
             state.closing = true;
-            self.close_places();
+            self.places.close();
         }
         self.pump();
-    }
-
-    fn close_places(&self) {
-        self.places.close();
     }
 
     /// Closes now: what is queued is not written, and its senders are told. What a write has in hand counts
@@ -466,7 +462,7 @@ impl<W: WriteEnd> Outbox<W> {
         } else {
             state.writer = Writer::Absent;
         }
-        self.close_places();
+        self.places.close();
         self.progress.notify_waiters();
     }
 }
