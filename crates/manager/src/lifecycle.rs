@@ -31,6 +31,7 @@
 //! [`ProcessState::Finished`].
 
 mod cause;
+mod drain;
 mod input;
 mod report;
 #[cfg(test)]
@@ -39,7 +40,8 @@ mod tests;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-pub(crate) use input::{DrainBounds, Effect, Input, Plan};
+pub(crate) use drain::{Drain, DrainBounds};
+pub(crate) use input::{Effect, Input, Plan};
 pub use report::{ExitCause, ExitReport, OutputState, ResourceUsage};
 
 use crate::model::command::Leftovers;

@@ -6,8 +6,12 @@
 //! ```text
 //!   begun ──► copies of all ends ──► its program runs: the copies are gone ──► through
 //!                    │
-//!   exit of another ─┴─ a mark: silence counts only when all that was begun before is through
+//!   exit of another ─┴─ a mark: silence counts from when all that was begun before is through
 //! ```
+//!
+//! Silence from before that says nothing, not even when all are through at its end: what starts a child is
+//! told so when the new program has its memory, and only then does the kernel close the copies
+//! (`begin_new_exec` in fs/exec.c: `exec_mmap`, which ends a `vfork(2)`, comes before `do_close_on_exec`).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

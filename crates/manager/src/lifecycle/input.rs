@@ -99,23 +99,3 @@ pub(crate) struct Plan {
     /// Whether the size of its files is limited.
     pub(crate) file_limit: bool,
 }
-
-/// How long the output of a process that has exited is still read.
-///
-/// A process may exit while its last output is still in the pipe, and a grandchild may hold the
-/// pipe open for ever. So after the exit each chunk that arrives re-arms a quiet period, and a hard
-/// bound ends it all.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct DrainBounds {
-    pub(crate) quiet: Duration,
-    pub(crate) bound: Duration,
-}
-
-impl Default for DrainBounds {
-    fn default() -> Self {
-        Self {
-            quiet: Duration::from_millis(50),
-            bound: Duration::from_secs(2),
-        }
-    }
-}

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::log::Log;
 use crate::file_events::FileEvents;
 use crate::flag::Flag;
-use crate::lifecycle::{DrainBounds, OutputState};
+use crate::lifecycle::{Drain, DrainBounds, OutputState};
 use crate::os;
 use crate::process::pool::Pool;
 use crate::starts;
@@ -89,9 +89,9 @@ impl Watch {
 
     /// After the exit: until nobody can write any more, or it has been long enough.
     async fn drain(&self) -> OutputState {
-        let (bound, exited) = (Instant::now() + self.bounds.bound, starts::mark());
-        let mut length = self.length();
-        let mut quiet_until = Instant::now() + self.bounds.quiet;
+        let (mut length, exited) = (self.length(), starts::mark());
+        let now = || Instant::now().into_std();
+        let mut drain = Drain::new(self.bounds, now(), !exited.is_past());
         loop {
             let armed = Instant::now();
             let change = self.events.changed(&self.path());
@@ -102,22 +102,18 @@ impl Watch {
                     tracing::debug!(%error, "cannot tell whether a log is still open");
                 }
             }
-            let now = self.length();
-            if std::mem::replace(&mut length, now) != now {
-                quiet_until = Instant::now() + self.bounds.quiet;
+            let new = self.length();
+            if std::mem::replace(&mut length, new) != new {
+                drain.rearm(self.bounds, now(), !exited.is_past());
                 self.grew().await;
             }
-            if Instant::now() >= bound {
+            if drain.is_over(now()) {
                 return OutputState::Cut;
             }
-            if Instant::now() >= quiet_until {
-                // Another child that is just being started may have a copy.
-                if exited.is_past() {
-                    return OutputState::Cut;
-                }
-                quiet_until = Instant::now() + self.bounds.quiet;
+            if drain.until() <= now() {
+                drain.rearm(self.bounds, now(), !exited.is_past());
             }
-            let until = quiet_until.min(bound);
+            let until = drain.until().into();
             if let Ok(change) = &change {
                 let _ = timeout_at(until, change.wait()).await;
                 sleep_until((armed + EVERY).min(until)).await;

@@ -11,8 +11,8 @@
 //!
 //! Something that the child started may hold its output open after it is gone, so the end of file
 //! may never come; and a child may exit while its last output is still in the pipe, so the exit
-//! must not end the reading. While another child may have a copy of the output because it is just being
-//! started, silence does not count.
+//! must not end the reading. Silence counts only from when no other child may have had a copy of the
+//! output because of being just started (see `starts`).
 
 use std::future::poll_fn;
 use std::io;
@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::pipe::ReadEnd;
 use crate::flag::{Flag, Observer};
-use crate::lifecycle::{DrainBounds, OutputState};
+use crate::lifecycle::{Drain, DrainBounds, OutputState};
 
 /// What reading gave.
 #[derive(Debug)]
@@ -39,13 +39,7 @@ pub(crate) struct Source<R> {
     pipe: R,
     exit: Observer,
     bounds: DrainBounds,
-    draining: Option<Draining>,
-}
-
-#[derive(Clone, Copy)]
-struct Draining {
-    quiet_until: Instant,
-    bound: Instant,
+    draining: Option<Drain>,
 }
 
 impl<R: ReadEnd> Source<R> {
@@ -88,31 +82,24 @@ impl<R: ReadEnd> Source<R> {
                 if let Err(error) = self.pipe.child_exited() {
                     return Next::Failed(error);
                 }
-                let now = Instant::now();
-                self.draining = Some(Draining {
-                    quiet_until: now + self.bounds.quiet,
-                    bound: now + self.bounds.bound,
-                });
+                let copies = self.pipe.may_have_copies();
+                self.draining = Some(Drain::new(self.bounds, now(), copies));
                 continue;
             };
-            let until = draining.quiet_until.min(draining.bound);
+            if draining.is_past_bound(now()) {
+                return Next::End(OutputState::Cut);
+            }
+            let until = draining.until().into();
             let read = poll_fn(|cx| self.pipe.poll_read(cx, buffer, room));
             // Boxed: a timer is large, and none is needed before the exit.
             let Ok(read) = Box::pin(timeout_at(until, read)).await else {
-                if self.pipe.may_have_copies() && Instant::now() < draining.bound {
-                    self.rearm();
-                    continue;
+                if draining.is_over(now()) {
+                    return Next::End(OutputState::Cut);
                 }
-                return Next::End(OutputState::Cut);
+                self.rearm();
+                continue;
             };
-            let now = Instant::now();
-            if now >= draining.bound {
-                return Next::End(OutputState::Cut);
-            }
-            self.draining = Some(Draining {
-                quiet_until: now + self.bounds.quiet,
-                ..draining
-            });
+            self.rearm();
             return outcome(read);
         }
     }
@@ -120,9 +107,13 @@ impl<R: ReadEnd> Source<R> {
     /// Time spent on something else than the pipe does not count as quiet.
     pub(crate) fn rearm(&mut self) {
         if let Some(draining) = &mut self.draining {
-            draining.quiet_until = Instant::now() + self.bounds.quiet;
+            draining.rearm(self.bounds, now(), self.pipe.may_have_copies());
         }
     }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 fn outcome(read: io::Result<usize>) -> Next {

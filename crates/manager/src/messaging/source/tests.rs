@@ -66,7 +66,8 @@ async fn silence_does_not_count_while_a_child_that_is_being_started_may_have_a_c
         next(&mut source).await.0,
         Next::End(OutputState::Cut)
     ));
-    assert_eq!(since.elapsed(), BOUNDS.quiet * 3);
+    // Two and a half with the copy, the rest of that period, and a whole one without it.
+    assert_eq!(since.elapsed(), BOUNDS.quiet * 4);
     starting.await.expect("no panic");
 }
 
@@ -101,6 +102,24 @@ async fn each_chunk_rearms_the_silence_and_the_bound_ends_it_all() {
         "{took:?}"
     );
     writer.abort();
+}
+
+/// One who never stops writing leaves no moment without something to read.
+#[tokio::test(start_paused = true)]
+async fn the_bound_ends_it_although_there_is_always_more() {
+    let (pipe, exit, mut source) = source();
+    exit.set();
+    let since = Instant::now();
+    for _ in 0..100 {
+        pipe.child_writes(b"and another thing");
+        if let (Next::End(state), _) = next(&mut source).await {
+            assert_eq!(state, OutputState::Cut);
+            assert_eq!(since.elapsed(), BOUNDS.bound);
+            return;
+        }
+        tokio::time::advance(BOUNDS.bound / 80).await;
+    }
+    panic!("it reads for ever");
 }
 
 #[tokio::test(start_paused = true)]
