@@ -1,7 +1,9 @@
 //! One look at all processes, by which any number of trees can be told apart.
 //!
 //! Of each process its `stat` is read, and its `environ` unless it is a zombie or a kernel thread. See
-//! `proc_pid_stat(5)` and `proc_pid_environ(5)`. A process that goes away meanwhile, or whose files
+//! `proc_pid_stat(5)` and `proc_pid_environ(5)`. Where many have ended together and wait to be reaped, their
+//! numbers mostly follow each other: after a zombie the next process is first asked by a pidfd whether it
+//! has ended too, at a fifth of the cost, and nothing else of a zombie is of use (it has no children any more). A process that goes away meanwhile, or whose files
 //! are not for us to read, has what could be read of it; only a lack of descriptors or memory makes
 //! a scan fail, since it would look like a world without processes.
 
@@ -15,8 +17,11 @@ use std::sync::Arc;
 
 use memchr::{memchr, memmem};
 use procession_wire::env::PROCESSION_TREE;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
 use uuid::Uuid;
 
 use super::{Tag, guard};
@@ -65,7 +70,7 @@ impl Root {
     }
 }
 
-/// What is known of one process.
+/// What is known of one process. Of a zombie, nothing but its number can be relied on.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     pub(super) pid: Pid,
@@ -81,6 +86,19 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    fn zombie(pid: Pid) -> Self {
+        Self {
+            pid,
+            start: 0,
+            parent: 0,
+            group: 0,
+            alive: false,
+            guard: false,
+            bare: true,
+            tags: Vec::new(),
+        }
+    }
+
     pub(super) fn identity(&self) -> Identity {
         (self.pid, self.start)
     }
@@ -207,10 +225,17 @@ impl Scanner {
     /// Looks at every process. Blocking: about 15 µs for each.
     pub(super) fn scan(&mut self) -> io::Result<Snapshot> {
         let mut snapshot = Snapshot::default();
+        let mut after_zombie = false;
         for entry in fs::read_dir("/proc")? {
-            if let Some(pid) = number(&entry?.file_name()) {
-                self.look(pid, &mut snapshot)?;
+            let Some(pid) = number(&entry?.file_name()) else {
+                continue;
+            };
+            if after_zombie && has_ended(pid) {
+                snapshot.add(Seen::zombie(pid));
+                continue;
             }
+            self.look(pid, &mut snapshot)?;
+            after_zombie = snapshot.is_ending(pid);
         }
         Ok(snapshot)
     }
@@ -304,6 +329,16 @@ impl Scanner {
             Err(_) => Ok(None),
         }
     }
+}
+
+/// Whether all threads of a process have ended, so that it only waits to be reaped: a pidfd can be read
+/// then, see `pidfd_open(2)`. False where that cannot be told.
+fn has_ended(pid: Pid) -> bool {
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return false;
+    };
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1))
 }
 
 /// Whether there are no descriptors, or no memory.

@@ -41,13 +41,14 @@ impl Ask {
         }
     }
 
-    /// Sends it to the group of the root. `now` is who is in which group at this moment.
-    pub(super) fn tell_group(&mut self, now: &Arc<Groups>) {
-        if let Some(root) = &self.root
-            && root.send_to_group(self.signal).is_ok()
-        {
+    /// Sends it to the group of the root, if that can be done. `now` is who is in which group at this moment.
+    pub(super) fn tell_group(&mut self, now: &Arc<Groups>) -> bool {
+        let root = self.root.as_ref();
+        let told = root.is_some_and(|root| root.send_to_group(self.signal).is_ok());
+        if told {
             self.before = Some(Arc::clone(now));
         }
+        told
     }
 
     /// Sends it to all others. Says how many got it by this, or why none did.

@@ -8,7 +8,8 @@
 //!
 //! It is started when there is something to do and ends when it is idle. What is urgent, or becomes so, waits
 //! until the thread has rested as long as the last scan took: at once where there was none lately, and where
-//! many processes end one after the other, their ends share a scan instead of competing with it. The
+//! many processes end one after the other, their ends share a scan instead of competing with it. After
+//! groups were told, that is over as soon as all their roots have ended. The
 //! routine hunts wait for four times as long, so that these use a fifth of one processor at most. Whatever is there
 //! when it scans gets a round.
 
@@ -99,14 +100,13 @@ impl Job {
         matches!(self, Self::Signal { untold: true, .. })
     }
 
-    /// Without a look nobody is told before the scan.
-    fn tell_group(&mut self, now: Option<&Arc<Groups>>) {
-        if let Self::Signal { ask, untold, .. } = self {
-            *untold = false;
-            if let Some(now) = now {
-                ask.tell_group(now);
-            }
-        }
+    /// Without a look nobody is told before the scan. Gives the tree whose group was told.
+    fn tell_group(&mut self, now: Option<&Arc<Groups>>) -> Option<Tag> {
+        let Self::Signal { ask, untold, .. } = self else {
+            return None;
+        };
+        *untold = false;
+        ask.tell_group(now?).then_some(ask.tag)
     }
 
     /// Gives itself back if it is to go on. It rests where its tree has just got a signal.
@@ -231,6 +231,10 @@ struct Thread {
     jobs: Vec<Job>,
     scanned: Instant,
     took: Duration,
+    /// Groups were told since the last scan.
+    has_told: bool,
+    /// The trees of these whose roots are there still.
+    told: HashSet<Tag>,
 }
 
 impl Thread {
@@ -241,12 +245,16 @@ impl Thread {
             jobs: Vec::new(),
             scanned: Instant::now(),
             took: Duration::ZERO,
+            has_told: false,
+            told: HashSet::new(),
         }
     }
 
     fn work(&mut self) {
         while self.wait() {
             let begun = Instant::now();
+            self.has_told = false;
+            self.told.clear();
             let scan = self.scanner.scan();
             self.scanned = Instant::now();
             self.took = self.scanned - begun;
@@ -312,11 +320,15 @@ impl Thread {
 
     fn take(&mut self, new: &mut Vec<Job>) {
         for job in new.drain(..) {
-            if let Job::Hurry { tag } = job {
-                self.jobs.iter_mut().for_each(|job| job.hurry(tag));
-            } else {
-                self.jobs.push(job);
+            match &job {
+                Job::Hurry { tag } => {
+                    self.jobs.iter_mut().for_each(|job| job.hurry(*tag));
+                    continue;
+                }
+                Job::Hunt { hunt, .. } => _ = self.told.remove(&hunt.tag),
+                Job::Signal { .. } => {}
             }
+            self.jobs.push(job);
         }
     }
 
@@ -327,14 +339,19 @@ impl Thread {
         let now = Groups::look().ok().map(Arc::new);
         self.took = self.took.max(LOOKS_A_SCAN * begun.elapsed());
         for job in self.jobs.iter_mut().filter(|job| job.is_untold()) {
-            job.tell_group(now.as_ref());
+            self.told.extend(job.tell_group(now.as_ref()));
         }
+        self.has_told |= !self.told.is_empty();
         self.scanned = Instant::now();
     }
 
     /// How long to rest after the last scan.
     fn rest(&self) -> Duration {
-        let soon = self.took.min(MAX_REST);
+        let all_heeded = self.has_told && self.told.is_empty();
+        let soon = match all_heeded {
+            true => Duration::ZERO,
+            false => self.took.min(MAX_REST),
+        };
         let slow = (4 * self.took).min(MAX_REST);
         let own = |job: &Job| match job {
             Job::Hunt { hunt, urgent, .. } => match urgent {

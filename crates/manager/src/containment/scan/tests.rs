@@ -92,6 +92,34 @@ fn a_zombie_stays_known_and_is_no_member() {
     assert!(!lives(child.pid));
 }
 
+/// They are next to each other, so that all but the first are told by a pidfd.
+#[test]
+fn zombies_in_a_row_are_told_from_what_lives_between_them() {
+    let name = Name::new();
+    let started: Vec<_> = (0..12)
+        .map(|number| match number % 4 {
+            3 => Started::tagged("exec sleep 1000 >&-", &name),
+            _ => Started::tagged("exit 0", &name),
+        })
+        .collect();
+    let (living, ended): (Vec<_>, Vec<_>) = started
+        .into_iter()
+        .enumerate()
+        .partition(|(number, _)| number % 4 == 3);
+    ended.iter().for_each(|(_, child)| child.exited());
+    // In the midst of its `execve` none has an environment.
+    let all = |snapshot: &Snapshot| snapshot.members(name.tag(), None).len() == living.len();
+    let snapshot = until(snapshot, all);
+    for (_, child) in &ended {
+        assert!(snapshot.is_ending(child.pid) && !snapshot.has(child.pid));
+        assert!(snapshot.root(&root_of(child.pid)).is_some());
+    }
+    let found = snapshot.members(name.tag(), None).into_iter();
+    let found: HashSet<_> = found.map(|seen| seen.pid).collect();
+    let expected = living.iter().map(|(_, child)| child.pid).collect();
+    assert_eq!(found, expected);
+}
+
 #[test]
 fn what_has_left_session_and_parent_is_found_by_its_tag() {
     let name = Name::new();

@@ -52,6 +52,34 @@ fn hunts_rest_by_the_time_that_a_scan_takes() {
     assert!(thread.jobs.is_empty());
 }
 
+#[test]
+fn told_groups_are_waited_for_until_all_their_roots_have_ended() {
+    let names = [Name::new(), Name::new()];
+    let children = names.map(|name| Started::tagged("exec sleep 1000 >&-", &name));
+    let trees = [0, 1].map(|n: usize| names[n].tree(Some(children[n].pid)));
+    let mut thread = thread();
+    thread.jobs = trees
+        .iter()
+        .map(|tree| Job::Signal {
+            ask: Ask::new(tree.clone(), Signal::TERM),
+            untold: true,
+            done: None,
+        })
+        .collect();
+    thread.tell_groups();
+    let took = Duration::from_millis(10);
+    thread.took = took;
+    if !thread.has_told {
+        // An older kernel.
+        return;
+    }
+    for (tree, expected) in trees.into_iter().zip([took, Duration::ZERO]) {
+        assert_eq!(thread.rest(), took);
+        thread.take(&mut vec![hunt(tree, true)]);
+        assert_eq!(thread.rest(), expected);
+    }
+}
+
 #[tokio::test]
 async fn all_of_a_tree_gets_what_it_is_asked_by() {
     let name = Name::new();
