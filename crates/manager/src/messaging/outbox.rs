@@ -9,8 +9,9 @@
 //! ```
 //!
 //! A *crowd* is several senders that each wait for their one message: a write for each would cost them more
-//! than to wait for each other. So after a write that served more than one, the next ones are left to the writer
-//! task, which lets the senders that are ready come first and then writes for all of them.
+//! than to wait for each other. So after a write that served more than one, each of the next ones goes once
+//! behind all tasks that are ready, before it writes for itself: the first to have its turn again writes for all
+//! of them, and nobody has to be woken.
 //!
 //! The pipe is *claimed* by whoever writes, for one write that never waits; nobody waits for the
 //! claim, they queue instead. The lock is over the queue alone and never held over a write. The
@@ -21,6 +22,7 @@ mod places;
 mod write;
 
 use std::io;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -33,7 +35,7 @@ use tokio::sync::{Notify, oneshot};
 use super::pipe::{WriteEnd, WritePipe};
 use super::queue::{self, Lane, Outgoing, Place, SendQueue, Written};
 use places::AllPlaces;
-use write::Direct;
+use write::{Direct, Pump, behind_the_others};
 
 /// Bytes that `feed` lets gather before it writes.
 const FEED: usize = 64 * 1024;
@@ -105,11 +107,24 @@ struct State<W> {
     queue: SendQueue,
     pipe: Option<Arc<W>>,
     claimed: bool,
+    /// Somebody leaves what it has queued to whoever has the claim.
+    relied_on: bool,
     closing: bool,
     closed: Option<Closed>,
     writer: Writer,
-    /// How many more writes are made by the writer task, because several senders were at it at once.
+    /// For how many more writes senders wait for each other, because several were at it at once.
     crowd: u8,
+    /// Messages that their senders wrote for themselves, in a circle of 256: where all tasks share a thread, and
+    /// none has to wait, no two are ever at it at once, and a crowd is only seen by going behind the others.
+    alone: u8,
+}
+
+/// How the queue is after something was put into it.
+struct Queued {
+    /// Bytes that may be written now.
+    ready: usize,
+    /// Senders wait for each other.
+    in_crowd: bool,
 }
 
 /// The writer task: absent, at work (its waker is woken by news), or waiting for room in the pipe.
@@ -140,10 +155,12 @@ impl<W: WriteEnd> Outbox<W> {
                 queue: SendQueue::new(limits.framing, limits.with_credit),
                 pipe: Some(Arc::new(pipe)),
                 claimed: false,
+                relied_on: false,
                 closing: false,
                 closed: None,
                 writer: Writer::Absent,
                 crowd: 0,
+                alone: 0,
             }),
             places: AllPlaces::new(limits.messages, limits.bytes),
             progress: Notify::new(),
@@ -189,15 +206,24 @@ impl<W: WriteEnd> Outbox<W> {
         self: &Arc<Self>,
         frame: Outgoing,
     ) -> Result<Option<oneshot::Receiver<()>>, SendFailure> {
-        match self.write_direct(&frame)? {
+        match self.write_direct(&frame, true)? {
             Direct::Written => return Ok(None),
             Direct::TakenOver(done) => return Ok(Some(done)),
             Direct::Queue => {}
         }
         let place = self.place(frame.lane, frame.payload.len()).await?;
-        let (sender, done) = oneshot::channel();
-        self.enqueue(frame, place, Some(sender))?;
-        self.gather();
+        let (sender, mut done) = oneshot::channel();
+        let queued = self.enqueue(frame, place, Some(sender))?;
+        // Also where it is dropped meanwhile: it has its place.
+        let pump = Pump(self);
+        if queued.in_crowd {
+            behind_the_others().await;
+            if done.try_recv().is_ok() {
+                mem::forget(pump);
+                return Ok(None);
+            }
+        }
+        drop(pump);
         Ok(Some(done))
     }
 
@@ -215,7 +241,7 @@ impl<W: WriteEnd> Outbox<W> {
     pub(crate) fn try_send(self: &Arc<Self>, payload: &Bytes) -> Result<(), SendFailure> {
         self.check(payload)?;
         let frame = Outgoing::message(payload.clone());
-        match self.write_direct(&frame)? {
+        match self.write_direct(&frame, false)? {
             Direct::Written | Direct::TakenOver(_) => return Ok(()),
             Direct::Queue => {}
         }
@@ -231,7 +257,7 @@ impl<W: WriteEnd> Outbox<W> {
 
     /// Queues one message in a place that was had before; [`flush`](Self::flush) sees it written.
     pub(crate) fn feed(self: &Arc<Self>, payload: Bytes, place: Place) -> Result<(), SendFailure> {
-        if self.enqueue(Outgoing::message(payload), place, None)? >= FEED {
+        if self.enqueue(Outgoing::message(payload), place, None)?.ready >= FEED {
             self.pump();
         }
         Ok(())
@@ -351,13 +377,12 @@ impl<W: WriteEnd> Outbox<W> {
         })
     }
 
-    /// Gives how many bytes may be written now.
     fn enqueue(
         &self,
         frame: Outgoing,
         place: Place,
         done: Option<queue::Done>,
-    ) -> Result<usize, SendFailure> {
+    ) -> Result<Queued, SendFailure> {
         let mut state = self.lock();
         if let Some(closed) = state.shut() {
             drop(state);
@@ -370,7 +395,10 @@ impl<W: WriteEnd> Outbox<W> {
             return Err(SendFailure::Closed(Closed::NoMoreCredit));
         }
         state.queue.push(frame, place, done);
-        Ok(state.queue.ready_bytes())
+        Ok(Queued {
+            ready: state.queue.ready_bytes(),
+            in_crowd: state.crowd > 0,
+        })
     }
 
     /// Nothing comes from the child any more: who waits for its credit is told.

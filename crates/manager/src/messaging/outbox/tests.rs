@@ -71,6 +71,50 @@ async fn a_crowd_is_written_for_at_once_and_a_lone_sender_writes_for_itself_agai
         .expect("sent");
 }
 
+/// Sends alone until it goes behind the others once, to look whether there are any.
+async fn until_it_looks_for_others(outbox: &Arc<Outbox<TestPipe>>, pipe: &TestPipe) {
+    for _ in 0..u8::MAX {
+        let sent = outbox.send("x".into()).now_or_never();
+        sent.expect("without waiting for another task")
+            .expect("sent");
+        pipe.child_reads(2);
+    }
+}
+
+/// They never write at the same time: nobody has to wait as long as there is room.
+#[tokio::test]
+async fn a_crowd_of_tasks_on_one_thread_is_seen() {
+    let (pipe, outbox) = outbox(6, limits(Framing::Lines));
+    until_it_looks_for_others(&outbox, &pipe).await;
+    let before = pipe.writes();
+    let all = ["1", "2", "3"].map(|payload| outbox.send(payload.into()));
+    for sent in futures::future::join_all(all).await {
+        sent.expect("sent");
+    }
+    assert_eq!(pipe.writes() - before, 1, "one write for three");
+    assert_eq!(pipe.child_reads(6), b"1\n2\n3\n");
+}
+
+#[tokio::test]
+async fn what_has_its_place_in_a_crowd_is_written_although_its_sender_is_dropped() {
+    let (pipe, outbox) = outbox(6, limits(Framing::Lines));
+    until_it_looks_for_others(&outbox, &pipe).await;
+    let waiting = outbox.send("1".into()).now_or_never();
+    assert!(waiting.is_none(), "it is dropped behind the others");
+    assert_eq!(pipe.child_reads(6), b"1\n");
+}
+
+/// The senders of what was not written have had their turn, and will not come again.
+#[tokio::test]
+async fn what_a_short_write_leaves_of_a_crowd_is_written_too() {
+    let (pipe, outbox) = outbox(3, limits(Framing::Lines));
+    until_it_looks_for_others(&outbox, &pipe).await;
+    let all = ["1", "2", "3"].map(|payload| outbox.send(payload.into()));
+    let (sent, read) = tokio::join!(futures::future::join_all(all), read(&pipe, 6));
+    assert!(sent.into_iter().all(|sent| sent.is_ok()));
+    assert_eq!(read, b"1\n2\n3\n");
+}
+
 #[tokio::test]
 async fn a_short_write_is_taken_over_and_order_kept() {
     let (pipe, outbox) = outbox(8, limits(Framing::Frames));
@@ -274,21 +318,27 @@ async fn many_senders_at_once_lose_nothing_and_keep_their_order() {
         .expect("no panic");
 }
 
-/// A pipe whose child reads what is written, and whose exit is known before the writer is.
+/// A pipe with which something happens after its bytes are written, and before its writer knows.
 #[derive(Clone)]
-struct ExitsAtOnce {
+struct Meanwhile {
     pipe: TestPipe,
     outbox: Arc<std::sync::OnceLock<std::sync::Weak<Outbox<Self>>>>,
     /// After so many writes.
     writes: Arc<std::sync::atomic::AtomicUsize>,
+    act: fn(&Arc<Outbox<Self>>),
 }
 
-impl ExitsAtOnce {
-    fn outbox(capacity: usize, writes: usize) -> (TestPipe, Arc<Outbox<Self>>) {
+impl Meanwhile {
+    fn outbox(
+        capacity: usize,
+        writes: usize,
+        act: fn(&Arc<Outbox<Self>>),
+    ) -> (TestPipe, Arc<Outbox<Self>>) {
         let pipe = Self {
             pipe: TestPipe::new(capacity),
             outbox: Arc::default(),
             writes: Arc::new(writes.into()),
+            act,
         };
         let (inner, place) = (pipe.pipe.clone(), Arc::clone(&pipe.outbox));
         let limits = limits(Framing::Lines);
@@ -302,12 +352,12 @@ impl ExitsAtOnce {
         if self.writes.fetch_sub(1, Relaxed) == 1
             && let Some(outbox) = self.outbox.get().and_then(std::sync::Weak::upgrade)
         {
-            outbox.close(Closed::Exited);
+            (self.act)(&outbox);
         }
     }
 }
 
-impl WriteEnd for ExitsAtOnce {
+impl WriteEnd for Meanwhile {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let written = self.pipe.try_write(slices)?;
         self.wrote();
@@ -325,14 +375,32 @@ impl WriteEnd for ExitsAtOnce {
     }
 }
 
+/// Nobody else looks at the queue again.
+#[tokio::test]
+async fn what_is_queued_while_a_crowd_is_written_for_is_not_forgotten() {
+    let (pipe, outbox) = Meanwhile::outbox(100, usize::from(u8::MAX) + 1, |outbox| {
+        outbox.try_send(&"meanwhile".into()).expect("queued");
+    });
+    for _ in 0..u8::MAX {
+        outbox.send("x".into()).await.expect("sent");
+        pipe.child_reads(2);
+    }
+    let all = ["1", "2"].map(|payload| outbox.send(payload.into()));
+    for sent in futures::future::join_all(all).await {
+        sent.expect("sent");
+    }
+    assert_eq!(pipe.child_reads(100), b"1\n2\nmeanwhile\n");
+}
+
 #[tokio::test]
 async fn what_was_written_was_sent_also_where_the_exit_is_known_first() {
     // By the caller itself.
-    let (_, outbox) = ExitsAtOnce::outbox(100, 1);
+    let exits = |outbox: &Arc<Outbox<Meanwhile>>| outbox.close(Closed::Exited);
+    let (_, outbox) = Meanwhile::outbox(100, 1, exits);
     outbox.send("read".into()).await.expect("written");
     outbox.send("late".into()).await.expect_err("closed");
     // By the writer task, with what was queued behind.
-    let (pipe, outbox) = ExitsAtOnce::outbox(4, 2);
+    let (pipe, outbox) = Meanwhile::outbox(4, 2, exits);
     outbox.try_send(&"12345".into()).expect("taken over");
     let [queued, flushed] = [false, true].map(|flush| {
         let outbox = Arc::clone(&outbox);
@@ -355,7 +423,7 @@ async fn what_was_written_was_sent_also_where_the_exit_is_known_first() {
 #[tokio::test]
 async fn what_was_written_in_part_was_not_sent() {
     for writes in [1, 2] {
-        let (pipe, outbox) = ExitsAtOnce::outbox(4, writes);
+        let (pipe, outbox) = Meanwhile::outbox(4, writes, |outbox| outbox.close(Closed::Exited));
         let send = outbox.send("1234567890".into());
         let read = async {
             while pipe.child_reads(4).is_empty() {

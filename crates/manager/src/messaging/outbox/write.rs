@@ -13,7 +13,7 @@ use super::super::pipe::WriteEnd;
 use super::super::queue::{self, Outgoing};
 use super::{Closed, Outbox, SendFailure, State, Writer};
 
-/// Writes that the writer task makes after one that has served several senders.
+/// For so many writes senders wait for each other after one that has served several.
 const CROWD: u8 = 16;
 
 /// Writes in a row that a caller does for others before the writer task takes over.
@@ -26,9 +26,37 @@ pub(super) enum Direct {
     Queue,
 }
 
+/// Sees to it that what is queued gets written, when it is dropped.
+pub(super) struct Pump<'a, W: WriteEnd>(pub(super) &'a Arc<Outbox<W>>);
+
+impl<W: WriteEnd> Drop for Pump<'_, W> {
+    fn drop(&mut self) {
+        self.0.pump();
+    }
+}
+
+/// Lets all tasks have their turn that are ready by now. Unlike `tokio::task::yield_now`, it does not look for
+/// what the system has to tell: the worker does that often enough by itself.
+pub(super) async fn behind_the_others() {
+    let mut waited = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 impl<W: WriteEnd> Outbox<W> {
-    /// Writes the frame from the caller's own task, if nothing is before it.
-    pub(super) fn write_direct(self: &Arc<Self>, frame: &Outgoing) -> Result<Direct, SendFailure> {
+    /// Writes the frame from the caller's own task, if nothing is before it. One that `waits` looks now and then
+    /// whether there are others that wait, instead.
+    pub(super) fn write_direct(
+        self: &Arc<Self>,
+        frame: &Outgoing,
+        waits: bool,
+    ) -> Result<Direct, SendFailure> {
         let (lane, payload) = (frame.lane, &frame.payload);
         let pipe = {
             let mut state = self.lock();
@@ -39,6 +67,11 @@ impl<W: WriteEnd> Outbox<W> {
                 return Ok(Direct::Queue);
             };
             if state.claimed || state.crowd > 0 || !state.queue.is_free(lane) {
+                return Ok(Direct::Queue);
+            }
+            state.alone = state.alone.wrapping_add(u8::from(waits));
+            if waits && state.alone == 0 {
+                state.crowd = 1;
                 return Ok(Direct::Queue);
             }
             state.claimed = true;
@@ -99,30 +132,15 @@ impl<W: WriteEnd> Outbox<W> {
         frames.then(|| frame.head.prefix(frame.payload.len()))
     }
 
-    /// Sees to it that what was queued gets written: from here, or for a crowd by the writer task.
-    pub(super) fn gather(self: &Arc<Self>) {
-        let mut state = self.lock();
-        if state.crowd == 0 || state.claimed || !matches!(state.writer, Writer::Absent) {
-            drop(state);
-            return self.pump();
-        }
-        state.writer = Writer::Working(None);
-        let outbox = Arc::clone(self);
-        self.runtime.spawn(async move {
-            // Behind those that are ready to send.
-            tokio::task::yield_now().await;
-            poll_fn(|cx| outbox.poll_writer(cx)).await;
-        });
-    }
-
     /// Writes what is queued from here, as far as the pipe has room; the writer task does the rest.
     pub(crate) fn pump(self: &Arc<Self>) {
         let mut chunks = Vec::new();
         for _ in 0..ROUNDS {
-            let pipe = {
+            let (pipe, ready) = {
                 let mut state = self.lock();
                 if state.claimed || !matches!(state.writer, Writer::Absent) {
                     // Whoever has the pipe looks at the queue again before leaving it.
+                    state.relied_on = true;
                     self.kick(&mut state);
                     return;
                 }
@@ -135,19 +153,25 @@ impl<W: WriteEnd> Outbox<W> {
                     return;
                 };
                 state.claimed = true;
-                pipe
+                state.relied_on = false;
+                (pipe, state.queue.ready_bytes())
             };
             let result = pipe.try_write(&queue::slices(&chunks));
             drop(pipe);
             let mut state = self.lock();
             let would_block =
                 matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+            let all_written = matches!(&result, Ok(count) if *count == ready);
             if !would_block {
                 self.written(&mut state, result);
             }
             self.unclaim(&mut state);
             if would_block {
                 break;
+            }
+            if all_written && state.crowd > 0 && !state.relied_on && !state.closing {
+                // What was queued meanwhile is seen to by its senders, who wait for more to come.
+                return;
             }
         }
         let mut state = self.lock();
