@@ -484,7 +484,7 @@ impl<W: WriteEnd> Outbox<W> {
             state.queue.clear();
         }
         if let Writer::Working(Some(waker)) | Writer::Waiting(waker) =
-            std::mem::replace(&mut state.writer, Writer::Working(None))
+            mem::replace(&mut state.writer, Writer::Working(None))
         {
             waker.wake();
         } else {
