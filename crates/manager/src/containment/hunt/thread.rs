@@ -347,10 +347,10 @@ impl Thread {
 
     /// How long to rest after the last scan.
     fn rest(&self) -> Duration {
-        let all_heeded = self.has_told && self.told.is_empty();
-        let soon = match all_heeded {
-            true => Duration::ZERO,
-            false => self.took.min(MAX_REST),
+        let soon = if self.has_told && self.told.is_empty() {
+            Duration::ZERO
+        } else {
+            self.took.min(MAX_REST)
         };
         let slow = (4 * self.took).min(MAX_REST);
         let own = |job: &Job| match job {

@@ -106,7 +106,9 @@ fn zombies_in_a_row_are_told_from_what_lives_between_them() {
         .into_iter()
         .enumerate()
         .partition(|(number, _)| number % 4 == 3);
-    ended.iter().for_each(|(_, child)| child.exited());
+    for (_, child) in &ended {
+        child.exited();
+    }
     // In the midst of its `execve` none has an environment.
     let all = |snapshot: &Snapshot| snapshot.members(name.tag(), None).len() == living.len();
     let snapshot = until(snapshot, all);

@@ -72,7 +72,7 @@ async fn a_crowd_is_written_for_at_once_and_a_lone_sender_writes_for_itself_agai
 }
 
 /// Sends alone until it goes behind the others once, to look whether there are any.
-async fn until_it_looks_for_others(outbox: &Arc<Outbox<TestPipe>>, pipe: &TestPipe) {
+fn until_it_looks_for_others(outbox: &Arc<Outbox<TestPipe>>, pipe: &TestPipe) {
     for _ in 0..u8::MAX {
         let sent = outbox.send("x".into()).now_or_never();
         sent.expect("without waiting for another task")
@@ -85,7 +85,7 @@ async fn until_it_looks_for_others(outbox: &Arc<Outbox<TestPipe>>, pipe: &TestPi
 #[tokio::test]
 async fn a_crowd_of_tasks_on_one_thread_is_seen() {
     let (pipe, outbox) = outbox(6, limits(Framing::Lines));
-    until_it_looks_for_others(&outbox, &pipe).await;
+    until_it_looks_for_others(&outbox, &pipe);
     let before = pipe.writes();
     let all = ["1", "2", "3"].map(|payload| outbox.send(payload.into()));
     for sent in futures::future::join_all(all).await {
@@ -98,7 +98,7 @@ async fn a_crowd_of_tasks_on_one_thread_is_seen() {
 #[tokio::test]
 async fn what_has_its_place_in_a_crowd_is_written_although_its_sender_is_dropped() {
     let (pipe, outbox) = outbox(6, limits(Framing::Lines));
-    until_it_looks_for_others(&outbox, &pipe).await;
+    until_it_looks_for_others(&outbox, &pipe);
     let waiting = outbox.send("1".into()).now_or_never();
     assert!(waiting.is_none(), "it is dropped behind the others");
     assert_eq!(pipe.child_reads(6), b"1\n");
@@ -108,7 +108,7 @@ async fn what_has_its_place_in_a_crowd_is_written_although_its_sender_is_dropped
 #[tokio::test]
 async fn what_a_short_write_leaves_of_a_crowd_is_written_too() {
     let (pipe, outbox) = outbox(3, limits(Framing::Lines));
-    until_it_looks_for_others(&outbox, &pipe).await;
+    until_it_looks_for_others(&outbox, &pipe);
     let all = ["1", "2", "3"].map(|payload| outbox.send(payload.into()));
     let (sent, read) = tokio::join!(futures::future::join_all(all), read(&pipe, 6));
     assert!(sent.into_iter().all(|sent| sent.is_ok()));
@@ -300,7 +300,7 @@ async fn many_senders_at_once_lose_nothing_and_keep_their_order() {
                     line.push(byte);
                     continue;
                 }
-                let text = String::from_utf8(std::mem::take(&mut line)).expect("text");
+                let text = String::from_utf8(mem::take(&mut line)).expect("text");
                 let (sender, number) = text.split_once(' ').expect("two numbers");
                 let sender: usize = sender.parse().expect("a number");
                 assert_eq!(number.parse::<usize>().expect("a number"), next[sender]);
