@@ -199,7 +199,7 @@ impl ProcessManagerBuilder {
         }
         let dir = Arc::new(dir);
         let (sender, commands) = mpsc::channel(REQUESTS);
-        let (pool, readers) = (Pool::new(), Pool::new());
+        let (pool, readers) = (Pool::for_starts(), Pool::new());
         let context = Arc::new(Context {
             dir,
             pool,

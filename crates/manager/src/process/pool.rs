@@ -3,6 +3,15 @@
 //! Starting a process blocks its thread for about a millisecond, and preparing one runs a user's
 //! code, so neither happens on the runtime's threads, and neither competes for its blocking ones.
 //! Threads are started as they are needed, up to [`MAX_THREADS`], and end when idle.
+//!
+//! ```text
+//!  job ──► queue ──► an idle thread, or a new one while there are few
+//!            │
+//!            └─ all are busy ──► the watcher: if none begins a job for a while, there will be twice as many
+//! ```
+//!
+//! More starts at a time than there are processors win nothing: their threads would only take the
+//! processors from each other, and memory. But one that is slow must not delay the rest.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,8 +22,9 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
 
-/// More than two spawns at a time win nothing, but one slow preparation must not delay the rest.
 const MAX_THREADS: usize = 32;
+/// Where all threads are busy, and none has begun a job for so long, they block.
+const PATIENCE: Duration = Duration::from_millis(20);
 /// Jobs that run or wait; further callers wait for a place.
 const MAX_JOBS: usize = 1024;
 const IDLE: Duration = Duration::from_secs(5);
@@ -35,6 +45,7 @@ impl Drop for Alive {
     fn drop(&mut self) {
         self.0.lock().closed = true;
         self.0.wake.notify_all();
+        self.0.watch.notify_all();
     }
 }
 
@@ -42,15 +53,33 @@ impl Drop for Alive {
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
+    /// Tells the watcher that there is something to watch.
+    watch: Condvar,
     places: Semaphore,
+    /// As many threads are started without waiting.
+    eager: usize,
+    patience: Duration,
 }
 
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// Without the watcher.
     threads: usize,
     idle: usize,
+    /// Jobs that were ever begun.
+    begun: u64,
+    watcher: Watcher,
     closed: bool,
+}
+
+#[derive(Default, PartialEq, Eq)]
+enum Watcher {
+    #[default]
+    None,
+    /// Nothing waits for a thread.
+    Idle,
+    Watching,
 }
 
 impl std::fmt::Debug for Queue {
@@ -67,14 +96,62 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Sees to it that a job that has just been queued gets a thread. Fails only if there is none and none
+    /// can be started.
+    fn serve(self: &Arc<Self>, queue: &mut Queue) -> io::Result<()> {
+        if queue.idle >= queue.jobs.len() {
+            self.wake.notify_one();
+        } else if queue.threads < self.eager {
+            match self.start(work) {
+                Ok(()) => queue.threads += 1,
+                Err(error) if queue.threads == 0 => return Err(error),
+                // The threads that there are will come to it.
+                Err(_) => self.wake.notify_one(),
+            }
+        } else {
+            self.watch_over(queue);
+        }
+        Ok(())
+    }
+
+    fn watch_over(self: &Arc<Self>, queue: &mut Queue) {
+        match queue.watcher {
+            Watcher::Idle => self.watch.notify_one(),
+            Watcher::None if self.eager < MAX_THREADS && self.start(watch).is_ok() => {
+                queue.watcher = Watcher::Watching;
+            }
+            Watcher::None | Watcher::Watching => {}
+        }
+    }
+
+    fn start(self: &Arc<Self>, run: fn(&Arc<Self>)) -> io::Result<()> {
+        let shared = Arc::clone(self);
+        let thread = thread::Builder::new().name("procession".into());
+        thread.spawn(move || run(&shared)).map(drop)
+    }
 }
 
 impl Pool {
+    /// For jobs that mostly wait: for each there is a thread at once.
     pub(crate) fn new() -> Self {
+        Self::with(MAX_THREADS, PATIENCE)
+    }
+
+    /// For starting processes.
+    pub(crate) fn for_starts() -> Self {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        Self::with((2 * processors).min(MAX_THREADS), PATIENCE)
+    }
+
+    fn with(eager: usize, patience: Duration) -> Self {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
+            watch: Condvar::new(),
             places: Semaphore::new(MAX_JOBS),
+            eager,
+            patience,
         });
         Self {
             _alive: Arc::new(Alive(Arc::clone(&shared))),
@@ -116,31 +193,55 @@ impl Pool {
     fn push(&self, job: Job) -> io::Result<()> {
         let mut queue = self.shared.lock();
         queue.jobs.push_back(job);
-        if queue.idle >= queue.jobs.len() {
-            self.shared.wake.notify_one();
-        } else if queue.threads < MAX_THREADS {
-            let shared = Arc::clone(&self.shared);
-            let started = thread::Builder::new()
-                .name("procession".into())
-                .spawn(move || work(&shared));
-            match started {
-                Ok(_) => queue.threads += 1,
-                Err(error) if queue.threads == 0 => {
-                    queue.jobs.pop_back();
-                    return Err(error);
-                }
-                // The threads that there are will come to it.
-                Err(_) => self.shared.wake.notify_one(),
-            }
+        let served = self.shared.serve(&mut queue);
+        if served.is_err() {
+            queue.jobs.pop_back();
         }
-        Ok(())
+        served
     }
 }
 
-fn work(shared: &Shared) {
+/// Watches over jobs that wait.
+fn watch(shared: &Arc<Shared>) {
+    let mut queue = shared.lock();
+    loop {
+        let (begun, waits) = (queue.begun, !queue.jobs.is_empty());
+        let time = if waits {
+            queue.watcher = Watcher::Watching;
+            shared.patience
+        } else {
+            queue.watcher = Watcher::Idle;
+            IDLE
+        };
+        if queue.closed && !waits {
+            queue.watcher = Watcher::None;
+            return;
+        }
+        let woken = shared.watch.wait_timeout(queue, time);
+        let (woken, timeout) = woken.unwrap_or_else(PoisonError::into_inner);
+        queue = woken;
+        if !timeout.timed_out() || waits == queue.jobs.is_empty() {
+            continue;
+        }
+        if !waits {
+            queue.watcher = Watcher::None;
+            return;
+        }
+        if queue.begun == begun {
+            let more = queue.jobs.len().min(queue.threads).max(1);
+            for _ in queue.threads..MAX_THREADS.min(queue.threads + more) {
+                // Where none can be started, those that there are will come to it.
+                queue.threads += usize::from(shared.start(work).is_ok());
+            }
+        }
+    }
+}
+
+fn work(shared: &Arc<Shared>) {
     let mut queue = shared.lock();
     loop {
         if let Some(job) = queue.jobs.pop_front() {
+            queue.begun += 1;
             drop(queue);
             job();
             queue = shared.lock();
@@ -183,6 +284,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn jobs_that_block_get_more_threads() {
+        let pool = Pool::with(2, Duration::from_millis(1));
+        let mut held = Vec::new();
+        for _ in 0..8 {
+            let (release, blocked) = channel::<()>();
+            let pool = pool.clone();
+            let slow = tokio::spawn(async move { pool.run(move || blocked.recv().is_ok()).await });
+            held.push((release, slow));
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(pool.run(|| 2).await.expect("runs"), 2);
+        for (release, slow) in held {
+            release.send(()).expect("still waiting");
+            assert!(slow.await.expect("no panic").expect("runs"));
+        }
+    }
+
+    #[tokio::test]
+    async fn jobs_that_do_not_block_share_a_few_threads() {
+        let pool = Pool::with(2, Duration::from_hours(1));
+        let jobs = (0..200).map(|number| pool.run(move || number));
+        let done = futures::future::join_all(jobs).await;
+        for (number, done) in done.into_iter().enumerate() {
+            assert_eq!(done.expect("runs"), number);
+        }
+        let queue = pool.shared.lock();
+        assert!(queue.threads <= 2, "{queue:?}");
+        assert_eq!(queue.begun, 200);
+    }
+
+    #[tokio::test]
     async fn a_panic_is_an_error_and_the_thread_lives() {
         let pool = Pool::new();
         pool.run(|| panic!("on purpose"))
@@ -193,7 +325,7 @@ mod tests {
 
     #[tokio::test]
     async fn threads_end_with_the_pool() {
-        let pool = Pool::new();
+        let pool = Pool::with(1, Duration::from_millis(1));
         let (alive, ended) = channel::<()>();
         pool.run(move || {
             thread_local!(static HELD: std::cell::RefCell<Option<std::sync::mpsc::Sender<()>>> = const { std::cell::RefCell::new(None) });
