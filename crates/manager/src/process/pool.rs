@@ -24,7 +24,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 const MAX_THREADS: usize = 32;
 /// Where all threads are busy, and none has begun a job for so long, they block.
-const PATIENCE: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_millis(100);
 /// Jobs that run or wait; further callers wait for a place.
 const MAX_JOBS: usize = 1024;
 const IDLE: Duration = Duration::from_secs(5);
