@@ -62,9 +62,11 @@ impl Parent {
         pages * 4096
     }
 
+    /// Of the starts since the last time.
     fn median(&mut self) -> Duration {
-        self.starts.sort_unstable();
-        Duration::from_nanos(self.starts[self.starts.len() / 2])
+        let mut starts = std::mem::take(&mut self.starts);
+        starts.sort_unstable();
+        Duration::from_nanos(starts[starts.len() / 2])
     }
 
     fn end(mut self) {
@@ -80,14 +82,22 @@ fn a_parent_with_much_in_memory_starts_children_as_fast() {
     let mut small = Parent::start(&directory.path().join("small"), 0);
     let mut large = Parent::start(&directory.path().join("large"), LARGE);
     assert!(large.resident() > LARGE * MEBIBYTE);
-    for _ in 0..ROUNDS {
-        small.round();
-        large.round();
-    }
-    let (of_small, of_large) = (small.median(), large.median());
+    // A fork would take a hundred times as long, each time; a busy machine does not miss it three times.
+    let missed: Vec<_> = std::iter::repeat_with(|| {
+        for _ in 0..ROUNDS {
+            small.round();
+            large.round();
+        }
+        (small.median(), large.median())
+    })
+    .take(3)
+    .take_while(|(of_small, of_large)| {
+        of_large.as_secs_f64() >= of_small.as_secs_f64() * 1.2 * f64::from(ci_factor())
+    })
+    .collect();
     assert!(
-        of_large.as_secs_f64() < of_small.as_secs_f64() * 1.2 * f64::from(ci_factor()),
-        "a start took {of_large:?} in the large parent and {of_small:?} in the small one"
+        missed.len() < 3,
+        "medians of starts in the small parent and in the large one: {missed:?}"
     );
     // What the kernel says of a child starts with what its parent had: that is not told.
     let peak = large.peak / MEBIBYTE;
