@@ -30,6 +30,7 @@ use bytes::Bytes;
 use procession_wire::line::check_line;
 use procession_wire::{EncodeError, FrameError, FrameHead, Framing, Message};
 use tokio::runtime::Handle;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, oneshot};
 
 use super::pipe::{WriteEnd, WritePipe};
@@ -218,9 +219,12 @@ impl<W: WriteEnd> Outbox<W> {
         let pump = Pump(self);
         if queued.in_crowd {
             behind_the_others().await;
-            if done.try_recv().is_ok() {
-                mem::forget(pump);
-                return Ok(None);
+            match done.try_recv() {
+                Err(TryRecvError::Empty) => {}
+                seen => {
+                    mem::forget(pump);
+                    return seen.map(|()| None).map_err(|_| self.failure());
+                }
             }
         }
         drop(pump);

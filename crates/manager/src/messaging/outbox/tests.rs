@@ -104,6 +104,17 @@ async fn what_has_its_place_in_a_crowd_is_written_although_its_sender_is_dropped
     assert_eq!(pipe.child_reads(6), b"1\n");
 }
 
+#[tokio::test]
+async fn a_sender_in_a_crowd_is_told_that_its_child_has_exited_meanwhile() {
+    let (pipe, outbox) = outbox(6, limits(Framing::Lines));
+    until_it_looks_for_others(&outbox, &pipe);
+    let mut waiting = Box::pin(outbox.send("1".into()));
+    assert!((&mut waiting).now_or_never().is_none(), "behind the others");
+    outbox.close(Closed::Exited);
+    let failed = waiting.await.expect_err("never written");
+    assert!(matches!(failed, SendFailure::Closed(Closed::Exited)));
+}
+
 /// The senders of what was not written have had their turn, and will not come again.
 #[tokio::test]
 async fn what_a_short_write_leaves_of_a_crowd_is_written_too() {
