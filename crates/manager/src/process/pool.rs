@@ -299,6 +299,12 @@ mod tests {
             release.send(()).expect("still waiting");
             assert!(slow.await.expect("no panic").expect("runs"));
         }
+        // The watcher ends with the pool too.
+        let shared = Arc::downgrade(&pool.shared);
+        drop(pool);
+        while shared.upgrade().is_some() {
+            thread::yield_now();
+        }
     }
 
     #[tokio::test]

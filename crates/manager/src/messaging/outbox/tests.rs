@@ -44,6 +44,16 @@ async fn a_caller_writes_for_itself_where_there_is_room() {
     assert_eq!(pipe.child_reads(100), b"hello\n");
 }
 
+async fn three_share_a_write(outbox: &Arc<Outbox<TestPipe>>, pipe: &TestPipe) {
+    let before = pipe.writes();
+    let all = ["1", "2", "3"].map(|payload| outbox.send(payload.into()));
+    for sent in futures::future::join_all(all).await {
+        sent.expect("sent");
+    }
+    assert_eq!(pipe.writes() - before, 1, "one write for three");
+    assert_eq!(pipe.child_reads(6), b"1\n2\n3\n");
+}
+
 #[tokio::test]
 async fn a_crowd_is_written_for_at_once_and_a_lone_sender_writes_for_itself_again() {
     let (pipe, outbox) = outbox(6, limits(Framing::Lines));
@@ -54,13 +64,7 @@ async fn a_crowd_is_written_for_at_once_and_a_lone_sender_writes_for_itself_agai
         read(&pipe, 10),
     );
     first.and(second).expect("sent");
-    let before = pipe.writes();
-    let all = ["1", "2", "3"].map(|payload| outbox.send(payload.into()));
-    for sent in futures::future::join_all(all).await {
-        sent.expect("sent");
-    }
-    assert_eq!(pipe.writes() - before, 1, "one write for three");
-    assert_eq!(pipe.child_reads(6), b"1\n2\n3\n");
+    three_share_a_write(&outbox, &pipe).await;
     for _ in 0..=u8::MAX {
         outbox.send("x".into()).await.expect("sent");
         pipe.child_reads(2);
@@ -86,13 +90,7 @@ fn until_it_looks_for_others(outbox: &Arc<Outbox<TestPipe>>, pipe: &TestPipe) {
 async fn a_crowd_of_tasks_on_one_thread_is_seen() {
     let (pipe, outbox) = outbox(6, limits(Framing::Lines));
     until_it_looks_for_others(&outbox, &pipe);
-    let before = pipe.writes();
-    let all = ["1", "2", "3"].map(|payload| outbox.send(payload.into()));
-    for sent in futures::future::join_all(all).await {
-        sent.expect("sent");
-    }
-    assert_eq!(pipe.writes() - before, 1, "one write for three");
-    assert_eq!(pipe.child_reads(6), b"1\n2\n3\n");
+    three_share_a_write(&outbox, &pipe).await;
 }
 
 #[tokio::test]
