@@ -120,14 +120,6 @@ struct State<W> {
     alone: u8,
 }
 
-/// How the queue is after something was put into it.
-struct Queued {
-    /// Bytes that may be written now.
-    ready: usize,
-    /// Senders wait for each other.
-    in_crowd: bool,
-}
-
 /// The writer task: absent, at work (its waker is woken by news), or waiting for room in the pipe.
 #[derive(Debug)]
 enum Writer {
@@ -214,10 +206,10 @@ impl<W: WriteEnd> Outbox<W> {
         }
         let place = self.place(frame.lane, frame.payload.len()).await?;
         let (sender, mut done) = oneshot::channel();
-        let queued = self.enqueue(frame, place, Some(sender))?;
+        let in_crowd = self.enqueue(frame, place, Some(sender))?;
         // Also where it is dropped meanwhile: it has its place.
         let pump = Pump(self);
-        if queued.in_crowd {
+        if in_crowd {
             behind_the_others().await;
             match done.try_recv() {
                 Err(TryRecvError::Empty) => {}
@@ -261,7 +253,18 @@ impl<W: WriteEnd> Outbox<W> {
 
     /// Queues one message in a place that was had before; [`flush`](Self::flush) sees it written.
     pub(crate) fn feed(self: &Arc<Self>, payload: Bytes, place: Place) -> Result<(), SendFailure> {
-        if self.enqueue(Outgoing::message(payload), place, None)?.ready >= FEED {
+        let ready = {
+            let mut state = self.lock();
+            if state.closed.is_some() || state.closing || state.queue.is_hopeless(Lane::Messages) {
+                drop(state);
+                let message = Outgoing::message(payload);
+                // It says why not.
+                return self.enqueue(message, place, None).map(drop);
+            }
+            state.queue.push_message(payload, place, None);
+            state.queue.ready_bytes()
+        };
+        if ready >= FEED {
             self.pump();
         }
         Ok(())
@@ -313,6 +316,11 @@ impl<W: WriteEnd> Outbox<W> {
     /// Takes a place for a message if there is one now.
     pub(crate) fn try_place(&self, len: usize) -> Option<Place> {
         self.places.of(Lane::Messages).try_take(len)
+    }
+
+    /// Takes a place for a message of no length if there is one now; [`enlarge`](Self::enlarge) gives it that.
+    pub(crate) fn try_empty_place(&self) -> Option<Place> {
+        self.places.of(Lane::Messages).try_take_empty()
     }
 
     /// Makes a place for something as large as a place for `len` bytes, as far as there is room.
@@ -381,12 +389,13 @@ impl<W: WriteEnd> Outbox<W> {
         })
     }
 
+    /// Queues a frame; says whether its senders wait for each other.
     fn enqueue(
         &self,
         frame: Outgoing,
         place: Place,
         done: Option<queue::Done>,
-    ) -> Result<Queued, SendFailure> {
+    ) -> Result<bool, SendFailure> {
         let mut state = self.lock();
         if let Some(closed) = state.shut() {
             drop(state);
@@ -399,10 +408,7 @@ impl<W: WriteEnd> Outbox<W> {
             return Err(SendFailure::Closed(Closed::NoMoreCredit));
         }
         state.queue.push(frame, place, done);
-        Ok(Queued {
-            ready: state.queue.ready_bytes(),
-            in_crowd: state.crowd > 0,
-        })
+        Ok(state.crowd > 0)
     }
 
     /// Nothing comes from the child any more: who waits for its credit is told.

@@ -214,9 +214,48 @@ impl SendQueue {
         });
     }
 
+    /// Takes in a frame; one without credit waits for that.
+    #[inline]
     pub(crate) fn push(&mut self, frame: Outgoing, place: Place, done: Option<Done>) {
-        self.accepted += u64::from(frame.lane == Lane::Messages);
-        let waiting = Waiting { frame, place, done };
+        if frame.lane == Lane::Messages {
+            self.push_message(frame.payload, place, done);
+        } else {
+            self.push_any(Waiting { frame, place, done });
+        }
+    }
+
+    /// The same for a message. Small ones that need not wait come in numbers, and go the shortest way.
+    #[inline]
+    pub(crate) fn push_message(&mut self, payload: Bytes, place: Place, done: Option<Done>) {
+        self.accepted += 1;
+        let credit = self.credit.as_ref();
+        let may_send = self.blocked[0].is_empty() && credit.is_none_or(|it| it[0].may_send());
+        if payload.len() > SMALL || !may_send {
+            let frame = Outgoing::message(payload);
+            return self.push_any(Waiting { frame, place, done });
+        }
+        self.spend(Lane::Messages, payload.len());
+        let len = self.around() + payload.len();
+        self.tail.reserve(len);
+        if self.framing == Framing::Frames {
+            let prefix = FrameHead::Message.prefix(payload.len());
+            self.tail.put_slice(&prefix);
+        }
+        self.tail.put_slice(&payload);
+        if self.framing == Framing::Lines {
+            self.tail.put_u8(b'\n');
+        }
+        self.ready += len;
+        self.frames.push_back(Frame {
+            left: len,
+            len,
+            lane: Some(Lane::Messages),
+            place,
+            done,
+        });
+    }
+
+    fn push_any(&mut self, waiting: Waiting) {
         if let (Some(credit), Some(index)) = (&self.credit, waiting.frame.lane.with_credit())
             && !(self.blocked[index].is_empty() && credit[index].may_send())
         {

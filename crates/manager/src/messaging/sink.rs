@@ -69,7 +69,7 @@ impl Sink<Message> for MessageSink {
             return Poll::Ready(Ok(()));
         }
         if this.reserving.is_none() {
-            if let Some(place) = this.outbox.try_place(1) {
+            if let Some(place) = this.outbox.try_empty_place() {
                 this.place = place;
                 return Poll::Ready(Ok(()));
             }

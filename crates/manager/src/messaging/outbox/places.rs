@@ -99,6 +99,15 @@ impl Places {
         Some(Some(cost))
     }
 
+    /// Takes a place of no bytes if there is one with some now.
+    pub(super) fn try_take_empty(&self) -> Option<Place> {
+        if self.bytes.available_permits() == 0 {
+            return None;
+        }
+        self.frames.try_acquire().ok()?.forget();
+        Some(Some(0))
+    }
+
     /// Makes a place as large as one for `len` bytes, as far as there is room.
     pub(super) fn enlarge(&self, place: Place, len: usize) -> Place {
         let had = place?;

@@ -180,6 +180,22 @@ async fn a_queue_is_bounded_in_bytes_too() {
         .expect("just enough");
 }
 
+/// As a sink does: the place first, then as much of it as the message needs.
+#[tokio::test]
+async fn a_place_whose_length_is_not_known_is_there_while_there_are_bytes() {
+    let (_pipe, outbox) = outbox(1, limits(Framing::Lines));
+    outbox.try_send(&"a".into()).expect("taken over");
+    let feed = |len: usize| {
+        let place = outbox.enlarge(outbox.try_empty_place()?, len);
+        outbox.feed(vec![b'x'; len].into(), place).expect("open");
+        Some(())
+    };
+    feed(1000).expect("room");
+    feed(1000).expect("overshot by one");
+    feed(1).ok_or(()).expect_err("too many bytes");
+    assert_eq!(outbox.counts().queued_bytes, 2 + 2000 + 1);
+}
+
 #[tokio::test]
 async fn a_sender_that_waits_for_bytes_and_is_dropped_takes_no_place_with_it() {
     let (_pipe, outbox) = outbox(1, limits(Framing::Lines));
