@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use procession_manager::{
-    Cmd, ExitReport, Framing, Logging, Message, Messaging, WriteMessageError,
+    Backoff, Cmd, ExitReport, Framing, Logging, Message, Messaging, Supervision, WriteMessageError,
 };
 use procession_tests::{
     Checked, Within as _, alone, checked, ci_factor, eventually, fixture, procfs, programs,
@@ -52,6 +52,25 @@ fn a_stream_delivers_all_and_ends_and_then_costs_nothing() {
             );
         });
     }
+}
+
+#[test]
+fn a_crash_loop_that_was_given_up_costs_nothing() {
+    let _alone = alone();
+    checked(async |test| {
+        let at_once = Backoff::new(Duration::from_millis(1), Duration::from_millis(1));
+        let rules = Supervision::default().backoff(at_once);
+        let cmd = Cmd::new(programs::sh()).args(["-c", "exit 3"]);
+        let child = test.spawn(cmd.supervised(rules)).await;
+        child.wait().within("it to be given up").await.unwrap();
+        let used = cpu_time_of_a_second(test).await;
+        assert!(
+            used < Duration::from_millis(20) * ci_factor(),
+            "used {used:?} in a second"
+        );
+        let info = child.get_process_info().await.unwrap();
+        assert_eq!(info.run(), 5, "nothing was started again meanwhile");
+    });
 }
 
 #[test]

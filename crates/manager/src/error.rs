@@ -204,12 +204,17 @@ pub enum ReceiveMessageError {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// The child broke the protocol. Nothing after it is believed; the stream ends.
+    /// The child broke the protocol. Nothing after it is believed; the stream ends, or goes on with the
+    /// [next run](Self::NewRun).
     #[error("the child broke the protocol: {0}")]
     FramingLost(FrameError),
     /// Reading from the child failed; the stream ends.
     #[error("reading from the child failed: {0}")]
     ReadFailed(String),
+    /// A [supervised](crate::Cmd::supervised) process was started again, and what comes from here on is of the run
+    /// with this number, counted from 0. Of runs that wrote nothing only the last is told.
+    #[error("run {0} of the process begins")]
+    NewRun(u64),
 }
 
 /// An item of a stream of strings or of deserialised values that is not such a value.
@@ -255,6 +260,11 @@ pub enum GetLogsError {
         "the times of lines of {0} are not known: nobody was following it when they were written; ask without `since` and `until`, or log by the pipe route"
     )]
     TimesUnknown(LogStream),
+    /// There was no such run of the process, or what it wrote is not kept any more.
+    #[error(
+        "there is no run {0} of this process, or it is not kept any more: see Supervision::keep_runs"
+    )]
+    RunNotFound(u64),
     /// The log could not be read.
     #[error("cannot read the log of {stream}: {source}")]
     UnExpectedIoError {

@@ -15,6 +15,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::Stream;
 use tokio::sync::broadcast;
@@ -24,6 +25,7 @@ use crate::containment::Swept;
 use crate::id::ProcessId;
 use crate::lifecycle::ExitReport;
 use crate::logs::LogStream;
+use crate::supervision::PermanentEnd;
 
 /// Events that a listener may be behind.
 const RING: usize = 1024;
@@ -75,7 +77,26 @@ pub enum Event {
         /// How it ended, as far as that is known now.
         report: Arc<ExitReport>,
     },
-    /// Its output has been read, and nothing that it left behind is alive.
+    /// A run of a [supervised](crate::Cmd::supervised) process is over, and another is going to be started.
+    Restarting {
+        /// The process.
+        id: ProcessId,
+        /// The number of the run that is to be, counted from 0.
+        run: u64,
+        /// How long from now.
+        wait: Duration,
+        /// How the last run ended; none where the next could not be started at all.
+        report: Option<Arc<ExitReport>>,
+    },
+    /// A [supervised](crate::Cmd::supervised) process has failed too often, and is not started again.
+    GaveUp {
+        /// The process.
+        id: ProcessId,
+        /// Why.
+        end: PermanentEnd,
+    },
+    /// Its output has been read, and nothing that it left behind is alive. Of a supervised process: no other run
+    /// follows.
     Finished {
         /// The process.
         id: ProcessId,
@@ -154,6 +175,8 @@ impl Event {
             | Self::Unresponsive { id }
             | Self::Stopping { id }
             | Self::Exited { id, .. }
+            | Self::Restarting { id, .. }
+            | Self::GaveUp { id, .. }
             | Self::Finished { id, .. }
             | Self::Removed { id, .. }
             | Self::LogFault { id, .. }
@@ -174,6 +197,10 @@ impl fmt::Display for Event {
             Self::Unresponsive { id } => write!(f, "process {id} does not answer"),
             Self::Stopping { id } => write!(f, "process {id} is being ended"),
             Self::Exited { id, report } => write!(f, "process {id} {report}"),
+            Self::Restarting { id, run, wait, .. } => {
+                write!(f, "run {run} of process {id} is started in {wait:?}")
+            }
+            Self::GaveUp { id, end } => write!(f, "process {id} is given up: {end}"),
             Self::Finished { id, report } => write!(f, "process {id} has finished: {report}"),
             Self::Removed { id, reason } => write!(f, "process {id} was removed: {reason}"),
             Self::LogFault { id, stream, reason } => {

@@ -6,7 +6,8 @@
 //! 4. [`readiness`]: when a process has started, whether it still answers, how it is asked to stop
 //! 5. [`logs`]: what a process writes to stdout and stderr
 //! 6. [`endings`]: how processes end, and what is known of it
-//! 7. [`testing`]: children in memory, for tests of your program
+//! 7. [`supervision`]: processes that are kept up: restarts, their limits, and health
+//! 8. [`testing`]: children in memory, for tests of your program
 
 #[doc = include_str!("guide/starting.md")]
 pub mod starting {}
@@ -25,6 +26,9 @@ pub mod logs {}
 
 #[doc = include_str!("guide/endings.md")]
 pub mod endings {}
+
+#[doc = include_str!("guide/supervision.md")]
+pub mod supervision {}
 
 #[doc = include_str!("guide/testing.md")]
 pub mod testing {}

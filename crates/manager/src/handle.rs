@@ -8,6 +8,7 @@ mod logs;
 mod process;
 mod requests;
 mod scoped;
+mod service;
 
 use std::sync::Weak;
 
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use process::ProcessHandle;
 pub use requests::ReplyItems;
 pub use scoped::ScopedProcessHandle;
+pub use service::{HealthCheck, RunInfo};
 
 use crate::error::{
     FollowLogsError, GetLogsError, GetProcessInfoError, KeepLogsError, KillProcessError,

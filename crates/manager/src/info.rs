@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::id::ProcessId;
 use crate::lifecycle::{ExitReport, ProcessState};
-use crate::process::{StartState, Status};
+use crate::process::{Service, StartState, Status};
 use crate::statistics::Statistics;
+use crate::supervision::{HealthState, PermanentEnd};
 
 /// What was known of a process when it was asked for.
 ///
@@ -35,6 +36,7 @@ pub struct ProcessInfo {
     report: Option<Arc<ExitReport>>,
     ready: bool,
     status: Option<Arc<str>>,
+    service: Option<Service>,
     pub(crate) latency: Option<Duration>,
     pub(crate) statistics: Option<Statistics>,
 }
@@ -50,6 +52,7 @@ impl ProcessInfo {
             report: status.report.clone(),
             ready: status.start == StartState::Ready,
             status: status.text.clone(),
+            service: status.service.as_deref().copied(),
             latency: None,
             statistics: None,
         }
@@ -74,9 +77,25 @@ impl ProcessInfo {
         self.state
     }
 
-    /// Whether it has not exited yet.
+    /// Whether it has not exited yet. While a supervised process waits for its next run, it has.
     pub fn is_running(&self) -> bool {
         self.report.is_none()
+    }
+
+    /// Which of its runs all this is of, counted from 0: as often was it started again.
+    pub fn run(&self) -> u64 {
+        self.service.map_or(0, |service| service.run)
+    }
+
+    /// Why no other run follows, where it is [supervised](crate::Cmd::supervised) and that is so.
+    pub fn permanent_end(&self) -> Option<PermanentEnd> {
+        self.service.and_then(|service| service.end)
+    }
+
+    /// How it is by its [health check](crate::Cmd::health_check), if it has one.
+    pub fn health(&self) -> HealthState {
+        self.service
+            .map_or(HealthState::Unknown, |service| service.health)
     }
 
     /// Whether it has become ready, as [`Cmd::ready_when`](crate::Cmd::ready_when) says. That stays so when

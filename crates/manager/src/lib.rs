@@ -68,6 +68,7 @@ mod signal;
 mod starts;
 mod statistics;
 mod stream_ext;
+mod supervision;
 #[cfg(any(test, feature = "test-util"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod test_util;
@@ -75,18 +76,20 @@ pub mod test_util;
 // Not all of `manager`: a module named `serde` would hide the crate from whoever imports all of us.
 #[doc(no_inline)]
 pub use manager::{
-    DEFAULT_GRACE, DEFAULT_OUTPUT_LIMIT, DEFAULT_RETAINED, DEFAULT_TOTAL_LOG_LIMIT, Event,
-    EventStream, ExitCause, ExitReport, FollowFrom, FollowLogsError, GetLogsError,
-    GetProcessInfoError, HandlerError, INPUT_PIPE_ENV_NAME, ItemError, KeepLogsError,
-    KillProcessError, LastLines, LogCursor, LogFollower, LogHook, LogLine, LogPage, LogStream,
-    LogsQuery, ManagerError, Message, MessageSink, MessageStream, MessageStreamExt,
-    OUTPUT_PIPE_ENV_NAME, OutputState, PROCESS_DATA_DIR_ENV_NAME, ProcessHandle, ProcessId,
-    ProcessInfo, ProcessManager, ProcessManagerBuilder, ProcessManagerHandle, ProcessState,
-    ReadMessageError, ReceiveDeserializedMessageError, ReceiveMessageError, RemovalReason,
-    RemoveProcessError, ReplyItems, Request, RequestError, RequestHandler, ResourceUsage,
-    ResultStreamExt, Run, RunError, RunOutput, ScopedProcessHandle, ShutdownSignals, Signal,
-    SignalProcessError, SpawnProcessError, Statistics, StopProcessError, Swept,
-    TryMessageStreamExt, WaitError, WaitReadyError, WriteMessageError,
+    Backoff, DEFAULT_GRACE, DEFAULT_KEPT_RUNS, DEFAULT_OUTPUT_LIMIT, DEFAULT_RETAINED,
+    DEFAULT_TOTAL_LOG_LIMIT, Event, EventStream, ExitCause, ExitReport, FollowFrom,
+    FollowLogsError, GetLogsError, GetProcessInfoError, HandlerError, HealthCheck, HealthRule,
+    HealthState, INPUT_PIPE_ENV_NAME, ItemError, KeepLogsError, KillProcessError, LastLines,
+    LogCursor, LogFollower, LogHook, LogLine, LogPage, LogStream, LogsQuery, MAX_RESTARTS,
+    ManagerError, Message, MessageSink, MessageStream, MessageStreamExt, OUTPUT_PIPE_ENV_NAME,
+    OutputState, PROCESS_DATA_DIR_ENV_NAME, PermanentEnd, ProcessHandle, ProcessId, ProcessInfo,
+    ProcessManager, ProcessManagerBuilder, ProcessManagerHandle, ProcessState, ReadMessageError,
+    ReceiveDeserializedMessageError, ReceiveMessageError, RemovalReason, RemoveProcessError,
+    ReplyItems, Request, RequestError, RequestHandler, ResourceUsage, RestartIntensity,
+    RestartPolicy, ResultStreamExt, Run, RunError, RunInfo, RunOutput, ScopedProcessHandle,
+    ShutdownSignals, Signal, SignalProcessError, SpawnProcessError, Statistics, StopProcessError,
+    Supervision, Swept, TryMessageStreamExt, Undelivered, WaitError, WaitReadyError,
+    WriteMessageError,
 };
 #[doc(no_inline)]
 pub use model::Runnable;

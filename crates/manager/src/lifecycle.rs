@@ -58,6 +58,8 @@ pub enum ProcessState {
     Stopping,
     /// It has exited; its output is still being read.
     Exited,
+    /// A run of a [supervised](crate::Cmd::supervised) process has ended, and another is to be started.
+    Restarting,
     /// It has exited and its output is complete, or was cut.
     Finished,
 }
@@ -69,6 +71,7 @@ impl std::fmt::Display for ProcessState {
             Self::Running => "running",
             Self::Stopping => "stopping",
             Self::Exited => "exited",
+            Self::Restarting => "restarting",
             Self::Finished => "finished",
         })
     }
@@ -154,6 +157,14 @@ impl Lifecycle {
             hunting: Hunting::No,
             hunted: None,
             remove_at_end: false,
+        }
+    }
+
+    /// That of a process of which nothing runs.
+    pub(crate) fn finished() -> Self {
+        Self {
+            phase: Phase::Finished,
+            ..Self::new()
         }
     }
 
@@ -412,9 +423,10 @@ impl Lifecycle {
             outputs,
         };
         let mut effects = vec![
+            // First: whoever learns of the exit finds its input closed.
+            Effect::Drain,
             Effect::Report(report),
             Effect::Publish(ProcessState::Exited),
-            Effect::Drain,
         ];
         let wanted = self.cause.is_some() || self.plan.leftovers == Leftovers::Kill;
         // A hunt that is over, after a kill, has left nothing.

@@ -44,7 +44,9 @@ pub use crate::error::{
     StopProcessError, WaitError, WaitReadyError, WriteMessageError,
 };
 pub use crate::events::{Event, EventStream, RemovalReason};
-pub use crate::handle::{ProcessHandle, ProcessManagerHandle, ReplyItems, ScopedProcessHandle};
+pub use crate::handle::{
+    HealthCheck, ProcessHandle, ProcessManagerHandle, ReplyItems, RunInfo, ScopedProcessHandle,
+};
 pub use crate::id::ProcessId;
 pub use crate::info::ProcessInfo;
 pub use crate::lifecycle::{ExitCause, ExitReport, OutputState, ProcessState, ResourceUsage};
@@ -62,6 +64,10 @@ pub use crate::shutdown::ShutdownSignals;
 pub use crate::signal::Signal;
 pub use crate::statistics::Statistics;
 pub use crate::stream_ext::{MessageStreamExt, ResultStreamExt, TryMessageStreamExt};
+pub use crate::supervision::{
+    Backoff, DEFAULT_KEPT_RUNS, HealthRule, HealthState, MAX_RESTARTS, PermanentEnd,
+    RestartIntensity, RestartPolicy, Supervision, Undelivered,
+};
 
 /// Requests that may wait for the manager, which answers each at once.
 const REQUESTS: usize = 256;

@@ -42,7 +42,7 @@ pub mod command;
 pub mod script;
 
 #[cfg(feature = "serde")]
-mod data;
+pub(crate) mod data;
 mod environment;
 mod identity;
 mod leftovers;

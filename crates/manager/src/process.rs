@@ -8,6 +8,7 @@
 mod asking;
 mod close_input;
 mod notify;
+mod past;
 pub(crate) mod pool;
 mod program;
 mod requests;
@@ -25,6 +26,7 @@ use tokio::sync::{Notify, OnceCell, oneshot};
 use tokio::time::timeout;
 
 use self::close_input::Closing;
+pub(crate) use self::past::{PastRun, PastRuns};
 use self::pool::Pool;
 use self::requests::Requests;
 use crate::error::{
@@ -35,12 +37,14 @@ use crate::id::ProcessId;
 use crate::info::ProcessInfo;
 use crate::lifecycle::{ExitCause, ExitReport, OutputState, ProcessState};
 use crate::logs::{FollowFrom, LogFollower, LogPage, LogStream, Logs, LogsQuery};
+use crate::messaging::answering::RequestHandler;
 use crate::messaging::conversation::Conversation;
 use crate::messaging::hub::Hub;
 use crate::messaging::outbox::{Closed, Outbox, SendFailure};
 use crate::messaging::pings::{self, SharedPings};
 use crate::signal::Signal;
 use crate::statistics::Statistics;
+use crate::supervision::{HealthState, PermanentEnd};
 
 /// How long a failed write waits for the exit that is its likely reason.
 const EXIT_AFTER_BROKEN_PIPE: Duration = Duration::from_millis(250);
@@ -54,6 +58,8 @@ pub(crate) enum Control {
         grace: Option<Duration>,
     },
     Kill(ExitCause),
+    /// Begin another run now, where it is supervised; answered with whether it is.
+    Restart(oneshot::Sender<bool>),
     /// Remove it: newer ones have exited.
     Expire,
     Signal(Signal, oneshot::Sender<Result<(), SignalProcessError>>),
@@ -75,6 +81,33 @@ pub(crate) struct Status {
     pub(crate) start: StartState,
     /// What it says of itself.
     pub(crate) text: Option<Arc<str>>,
+    /// There where it is supervised.
+    pub(crate) service: Option<Box<Service>>,
+}
+
+/// Where a supervised process is among its runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Service {
+    /// The run that all else in the status is of.
+    pub(crate) run: u64,
+    /// By its checks.
+    pub(crate) health: HealthState,
+    /// Why no other follows, once that is so.
+    pub(crate) end: Option<PermanentEnd>,
+}
+
+impl Status {
+    /// The number of its run.
+    pub(crate) fn run(&self) -> u64 {
+        self.service.as_ref().map_or(0, |service| service.run)
+    }
+
+    /// Whether another run may follow this one.
+    fn is_followed(&self) -> bool {
+        self.service
+            .as_ref()
+            .is_some_and(|service| service.end.is_none())
+    }
 }
 
 /// Whether it is ready.
@@ -86,19 +119,31 @@ pub(crate) enum StartState {
     Failed(Arc<str>),
 }
 
-/// The child's channels; there once it has been started.
+/// The process's channels; there once it has been started, and the same over all its runs.
 #[derive(Debug)]
 pub(crate) struct Channels {
     pub(crate) outbox: Option<Arc<Outbox>>,
     pub(crate) hub: Option<Arc<Hub>>,
+    pub(crate) log_readers: Pool,
+    pub(crate) program: String,
+    /// What there is for the run that is alive, or for the last one.
+    run: Mutex<Arc<RunChannels>>,
+    /// There where it is supervised.
+    pub(crate) past: Option<Box<PastRuns>>,
+}
+
+/// What each run has for itself.
+#[derive(Debug)]
+pub(crate) struct RunChannels {
+    pub(crate) number: u64,
     /// There where it speaks frames both ways.
     pub(crate) conversation: Option<Arc<Conversation>>,
     /// There where it is sent any.
     pub(crate) pings: Option<SharedPings>,
     pub(crate) logs: Logs,
-    pub(crate) log_readers: Pool,
     pub(crate) closing: Closing,
-    pub(crate) program: String,
+    /// Of its stderr, looked up once it has exited.
+    last_lines: OnceLock<Box<OnceCell<LastLines>>>,
 }
 
 #[derive(Debug)]
@@ -109,8 +154,6 @@ pub(crate) struct Process {
     changed: Notify,
     requests: Requests,
     channels: OnceLock<Channels>,
-    /// Of its stderr, looked up once it has exited.
-    last_lines: OnceLock<Box<OnceCell<LastLines>>>,
 }
 
 /// The end at which the task takes what is asked of it; nothing can be asked once it is dropped.
@@ -137,14 +180,55 @@ impl Drop for Asked {
     }
 }
 
+impl RunChannels {
+    pub(crate) fn new(number: u64, closing: Closing) -> Self {
+        Self {
+            number,
+            conversation: None,
+            pings: None,
+            logs: Logs::default(),
+            closing,
+            last_lines: OnceLock::new(),
+        }
+    }
+}
+
 impl Channels {
+    pub(crate) fn new(
+        outbox: Option<Arc<Outbox>>,
+        hub: Option<Arc<Hub>>,
+        log_readers: Pool,
+        program: String,
+        run: RunChannels,
+    ) -> Self {
+        Self {
+            outbox,
+            hub,
+            log_readers,
+            program,
+            run: Mutex::new(Arc::new(run)),
+            past: None,
+        }
+    }
+
+    /// What there is for the run that is alive, or for the last one.
+    pub(crate) fn run(&self) -> Arc<RunChannels> {
+        Arc::clone(&self.run.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Another run has been started.
+    pub(crate) fn next_run(&self, run: RunChannels) {
+        *self.run.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(run);
+    }
+
     fn statistics(&self) -> Option<Statistics> {
         if self.outbox.is_none() && self.hub.is_none() {
             return None;
         }
         let sent = self.outbox.as_ref().map(|outbox| outbox.counts());
         let received = self.hub.as_ref().map(|hub| hub.counts());
-        let requests = self.conversation.as_ref().map(|asked| asked.counts());
+        let run = self.run();
+        let requests = run.conversation.as_ref().map(|asked| asked.counts());
         Some(Statistics::of(
             sent.unwrap_or_default(),
             received.unwrap_or_default(),
@@ -163,6 +247,7 @@ impl Process {
             report: None,
             start: StartState::Pending,
             text: None,
+            service: None,
         };
         let process = Arc::new(Self {
             id,
@@ -170,7 +255,6 @@ impl Process {
             changed: Notify::new(),
             requests: Requests::new(),
             channels: OnceLock::new(),
-            last_lines: OnceLock::new(),
         });
         let asked = Asked(Arc::clone(&process));
         (process, asked)
@@ -183,7 +267,8 @@ impl Process {
     pub(crate) fn info(&self) -> ProcessInfo {
         let mut info = ProcessInfo::new(self.id, &self.status());
         if let Some(channels) = self.channels() {
-            let pings = channels.pings.as_ref();
+            let run = channels.run();
+            let pings = run.pings.as_ref();
             info.latency = pings.and_then(|pings| pings::lock(pings).latency());
             info.statistics = channels.statistics();
         }
@@ -208,10 +293,35 @@ impl Process {
         }
     }
 
-    /// Resolves when it has exited.
+    /// Resolves when the run that is alive has exited, or another has begun.
     async fn exited(&self) {
-        self.when(|status| status.report.is_some().then_some(()))
+        let run = self.status().run();
+        self.when(|status| (status.report.is_some() || status.run() != run).then_some(()))
             .await;
+    }
+
+    /// Which of its runs is talked to, counted from 0.
+    pub(crate) fn run_number(&self) -> u64 {
+        self.channels().map_or(0, |channels| channels.run().number)
+    }
+
+    /// Whether it may be started again, or might have been.
+    pub(crate) fn is_supervised(&self) -> bool {
+        self.status().service.is_some()
+    }
+
+    /// How its last run has ended that has.
+    pub(crate) fn last_report(&self) -> Option<Arc<ExitReport>> {
+        let past = self.channels().and_then(|channels| channels.past.as_ref());
+        self.report().or_else(|| {
+            let runs = past?.lock();
+            runs.back().map(|run| Arc::clone(&run.report))
+        })
+    }
+
+    /// What answers its requests, where that outlives a run.
+    pub(crate) fn handler(&self) -> Option<RequestHandler> {
+        self.channels()?.past.as_ref()?.handler()
     }
 
     pub(crate) fn start_state(&self) -> StartState {
@@ -237,12 +347,12 @@ impl Process {
         let _ = self.channels.set(channels);
     }
 
-    fn report(&self) -> Option<Arc<ExitReport>> {
+    pub(crate) fn report(&self) -> Option<Arc<ExitReport>> {
         self.status().report.clone()
     }
 
-    /// Resolves with the report once the output has been read; `None` if the manager went away
-    /// without one.
+    /// Resolves with the report once the output has been read, of the last run where there may be several;
+    /// `None` if the manager went away without one.
     pub(crate) async fn drained(&self) -> Option<ExitReport> {
         self.report_when(|status| {
             let report = status.report.as_deref();
@@ -258,7 +368,10 @@ impl Process {
     }
 
     async fn report_when(&self, ready: impl Fn(&Status) -> bool) -> Option<ExitReport> {
-        let report = self.when(|status| status.report.clone().filter(|_| ready(status)));
+        let report = self.when(|status| {
+            let report = status.report.clone();
+            report.filter(|_| !status.is_followed() && ready(status))
+        });
         report.await.map(|report| ExitReport::clone(&report))
     }
 
@@ -328,10 +441,8 @@ impl Process {
             });
         }
         if let Some(channels) = self.channels() {
-            channels
-                .closing
-                .check()
-                .map_err(WriteMessageError::IoError)?;
+            let run = channels.run();
+            run.closing.check().map_err(WriteMessageError::IoError)?;
         }
         outbox.close_after_queue();
         Ok(())
@@ -347,8 +458,29 @@ impl Process {
         let Some(channels) = self.channels() else {
             return Err(gone);
         };
-        let page = channels.logs.query(stream, query, pool).await?;
+        let page = channels.run().logs.query(stream, query, pool).await?;
         // Its files may have gone meanwhile.
+        if self.is_gone() { Err(gone) } else { Ok(page) }
+    }
+
+    pub(crate) async fn query_run_logs(
+        &self,
+        run: u64,
+        stream: LogStream,
+        query: LogsQuery,
+        pool: &Pool,
+    ) -> Result<LogPage, GetLogsError> {
+        let gone = GetLogsError::ProcessNotFound(self.id);
+        let Some(channels) = self.channels() else {
+            return Err(gone);
+        };
+        // The look at those that have ended comes last: a run goes there before another takes its place.
+        let found = Some(channels.run()).filter(|found| found.number == run);
+        let past = || channels.past.as_ref()?.channels(run);
+        let Some(run) = found.or_else(past) else {
+            return Err(GetLogsError::RunNotFound(run));
+        };
+        let page = run.logs.query(stream, query, pool).await?;
         if self.is_gone() { Err(gone) } else { Ok(page) }
     }
 
@@ -359,7 +491,7 @@ impl Process {
         pool: &Pool,
     ) -> Result<LogFollower, FollowLogsError> {
         match self.channels() {
-            Some(channels) => channels.logs.follow(stream, from, pool),
+            Some(channels) => channels.run().logs.follow(stream, from, pool),
             None => Err(FollowLogsError::ProcessNotFound(self.id)),
         }
     }
@@ -372,7 +504,7 @@ impl Process {
         let report = self.report();
         let ended = report.is_some_and(|report| report.output() != OutputState::Draining);
         match self.channels() {
-            Some(channels) if ended => channels.logs.keep(directory, pool).await,
+            Some(channels) if ended => channels.run().logs.keep(directory, pool).await,
             _ => Err(KeepLogsError::StillRunning(self.id)),
         }
     }
@@ -420,7 +552,14 @@ impl Process {
             SendFailure::Full(message) => return WriteMessageError::BufferFull(message),
             SendFailure::Closed(closed) => closed,
         };
-        if let Some(report) = self.report() {
+        // Where the next run has begun meanwhile, it was the one before that it is about.
+        let of_a_run = matches!(closed, Closed::Exited);
+        let report = if of_a_run {
+            self.last_report()
+        } else {
+            self.report()
+        };
+        if let Some(report) = report {
             return WriteMessageError::ProcessExited {
                 id: self.id,
                 report: Box::new(ExitReport::clone(&report)),

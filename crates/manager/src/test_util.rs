@@ -50,6 +50,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::task::{self, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use procession_wire::Framing;
@@ -184,6 +185,8 @@ impl Launch {
                 deadline: cmd.start_time_limit(),
                 socket: None,
             },
+            supervision: cmd.supervision().copied(),
+            health_check: cmd.health().cloned(),
             timeout: cmd.time_limit(),
             leftovers: cmd.leftovers_policy(),
             cpu_limit: None,
@@ -230,15 +233,15 @@ impl Scripted {
         }
     }
 
-    /// Resolves with its exit, once. Cancel safe. A script that panics has the code 101.
-    pub(crate) async fn exited(&mut self) -> Reaped {
-        let status = (&mut self.exit).await;
-        Reaped {
+    /// Ready with its exit, once. A script that panics has the code 101.
+    pub(crate) fn poll_exited(&mut self, cx: &mut task::Context<'_>) -> Poll<Reaped> {
+        let status = ready!(Pin::new(&mut self.exit).poll(cx));
+        Poll::Ready(Reaped {
             status: status.unwrap_or_else(|_| ExitStatus::from_raw(101 << 8)),
             user_time: Duration::ZERO,
             system_time: Duration::ZERO,
             max_rss: 0,
-        }
+        })
     }
 
     /// `false` once it has exited.

@@ -75,7 +75,7 @@ impl ProcessHandle {
         &self.manager
     }
 
-    fn missing(&self) -> Missing {
+    pub(super) fn missing(&self) -> Missing {
         if self.manager.is_gone() {
             Missing::Manager
         } else {

@@ -123,7 +123,7 @@ impl ProcessHandle {
         options: RequestOptions,
     ) -> Result<Message, RequestError> {
         let process = self.present::<RequestError>()?;
-        let message = message.into();
+        let (message, run) = (message.into(), process.run_number());
         let asked = async {
             match process.begin_request(message, false).await? {
                 Ok(mut asking) => Ok::<_, RequestError>(Ok(asking.end().await)),
@@ -139,8 +139,8 @@ impl ProcessHandle {
         };
         // Looking up what went wrong is not the request's time.
         match ended {
-            Ok(end) => process.reply(end).await,
-            Err(failure) => Err(process.not_asked(failure).await),
+            Ok(end) => process.reply(end, run).await,
+            Err(failure) => Err(process.not_asked(failure, run).await),
         }
     }
 
@@ -179,7 +179,7 @@ impl ProcessHandle {
         options: RequestOptions,
     ) -> Result<ReplyItems, RequestError> {
         let process = self.present::<RequestError>()?;
-        let limit = options.time_limit();
+        let (limit, run) = (options.time_limit(), process.run_number());
         let mut deadline = limit.map(|limit| (limit, Box::pin(sleep(limit))));
         let asked = process.begin_request(message.into(), true);
         let asked = match &mut deadline {
@@ -192,10 +192,11 @@ impl ProcessHandle {
         };
         let asking = match asked {
             Ok(asking) => asking,
-            Err(failure) => return Err(process.not_asked(failure).await),
+            Err(failure) => return Err(process.not_asked(failure, run).await),
         };
         Ok(ReplyItems {
             process: Arc::clone(process),
+            run,
             deadline,
             state: State::Open(asking),
         })
@@ -222,7 +223,7 @@ impl ProcessHandle {
     /// [`RequestError::NoFrames`], or it has been removed.
     pub fn serve(&self, handler: RequestHandler) -> Result<(), RequestError> {
         let process = self.present::<RequestError>()?;
-        process.conversation()?.serve(handler);
+        process.serve(handler)?;
         Ok(())
     }
 }
@@ -245,6 +246,7 @@ impl ProcessHandle {
 #[must_use = "dropped, the request is cancelled"]
 pub struct ReplyItems {
     process: Arc<Process>,
+    run: u64,
     deadline: Option<(Duration, Pin<Box<Sleep>>)>,
     state: State,
 }
@@ -308,8 +310,8 @@ impl Stream for ReplyItems {
                     match next {
                         Next::Item(item) => return Poll::Ready(Some(Ok(item))),
                         Next::End(end) => {
-                            let process = Arc::clone(&this.process);
-                            let ending = async move { process.reply(end).await };
+                            let (process, run) = (Arc::clone(&this.process), this.run);
+                            let ending = async move { process.reply(end, run).await };
                             this.state = State::Ending(Box::pin(ending));
                         }
                     }
@@ -329,13 +331,13 @@ impl fmt::Debug for ReplyItems {
 
 impl Process {
     /// What an end comes to.
-    async fn reply(&self, end: End) -> Result<Message, RequestError> {
+    async fn reply(&self, end: End, run: u64) -> Result<Message, RequestError> {
         match end {
             End::Reply(reply) => Ok(reply),
             End::Failure(text) => Err(RequestError::Failed(text)),
             End::Overrun => Err(RequestError::TooManyItems),
-            End::Lost => Err(self.unanswered(true).await),
-            End::NotSent => Err(self.unanswered(false).await),
+            End::Lost => Err(self.unanswered(true, run).await),
+            End::NotSent => Err(self.unanswered(false, run).await),
         }
     }
 }

@@ -22,6 +22,10 @@ pub enum ExitCause {
     StartFailed,
     /// It no longer answered.
     Unresponsive,
+    /// Its [health check](crate::Cmd::health_check) failed too often in a row.
+    Unhealthy,
+    /// Another run of it was [asked for](crate::ProcessHandle::restart).
+    Restarted,
     /// The manager was shut down.
     ManagerShutDown,
     /// It went over a limit of CPU time, memory, file size or output. Of memory where the kernel has
@@ -41,6 +45,8 @@ impl fmt::Display for ExitCause {
             Self::TimedOut => "its time was up",
             Self::StartFailed => "it did not become ready",
             Self::Unresponsive => "it no longer answered",
+            Self::Unhealthy => "it was not well",
+            Self::Restarted => "another run of it was asked for",
             Self::ManagerShutDown => "the manager was shut down",
             Self::LimitExceeded => "it went over a limit",
             Self::RestartLimit => "it was restarted too often",

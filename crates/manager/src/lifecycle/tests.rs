@@ -81,9 +81,9 @@ fn letters(effects: &[Effect]) -> String {
 
 #[test]
 fn every_state_meets_every_input() {
-    let dead = "R:Draining P:exited D";
-    let gone = "R:Draining P:exited D h";
-    let exit = "R:Draining P:exited D H";
+    let dead = "D R:Draining P:exited";
+    let gone = "D R:Draining P:exited h";
+    let exit = "D R:Draining P:exited H";
     let done = "R:Complete P:finished";
     let last = "R:Complete P:finished C";
     let stop = "P:stopping E T";
@@ -291,7 +291,7 @@ fn a_process_whose_time_is_up_is_stopped() {
 fn a_hunt_that_is_over_before_the_exit_is_known_is_not_repeated() {
     let steps = [(0, STARTED), (0, KILL), (0, HUNTED), (0, by_signal(KILLED))];
     let done = course(Plan::default(), &steps);
-    assert_eq!(done[2..], ["", "R:Draining P:exited D"]);
+    assert_eq!(done[2..], ["", "D R:Draining P:exited"]);
 }
 
 #[test]
@@ -304,10 +304,10 @@ fn leftovers_that_may_stay_are_hunted_only_when_the_process_was_ended() {
     let done = course(plan, &steps);
     assert_eq!(
         done[1..],
-        ["R:Draining P:exited D", "R:Complete P:finished"]
+        ["D R:Draining P:exited", "R:Complete P:finished"]
     );
     let steps = [(0, STARTED), (0, STOP), (0, by_code(0))];
-    assert_eq!(course(plan, &steps)[2], "R:Draining P:exited D H");
+    assert_eq!(course(plan, &steps)[2], "D R:Draining P:exited H");
 }
 
 fn report_after(plan: Plan, inputs: &[Input]) -> ExitReport {
@@ -451,7 +451,7 @@ fn outputs_that_ended_before_the_exit_are_not_waited_for() {
     let done = course(Plan::default(), &steps);
     assert_eq!(
         done[2..],
-        ["R:Draining P:exited D h", "R:Cut", "R:Cut P:finished"]
+        ["D R:Draining P:exited h", "R:Cut", "R:Cut P:finished"]
     );
 }
 
@@ -462,7 +462,7 @@ fn without_outputs_the_exit_is_the_end_of_the_output() {
         frames: false,
     };
     let done = course(Plan::default(), &[(0, started), (0, by_code(0))]);
-    assert_eq!(done[1], "R:Draining P:exited D h R:Complete");
+    assert_eq!(done[1], "D R:Draining P:exited h R:Complete");
 }
 
 #[test]
@@ -496,7 +496,7 @@ fn the_run_time_is_from_start_to_exit() {
     lifecycle.step(STARTED, start);
     let effects = lifecycle.step(by_code(0), start + Duration::from_millis(1500));
     assert!(
-        matches!(&effects[0], Effect::Report(report) if report.run_time() == Duration::from_millis(1500))
+        matches!(&effects[1], Effect::Report(report) if report.run_time() == Duration::from_millis(1500))
     );
 }
 

@@ -11,6 +11,7 @@ use crate::containment::Hunter;
 use crate::events::Events;
 use crate::file_events::FileEvents;
 use crate::flag::Flag;
+use crate::handle::ProcessManagerHandle;
 use crate::id::ProcessId;
 use crate::lifecycle::DrainBounds;
 use crate::logs::{Budget, LogHook};
@@ -51,6 +52,17 @@ impl Context {
         if let Some(registry) = self.registry.upgrade() {
             let _ = registry.send(Command::Finished(id)).await;
         }
+    }
+
+    /// A handle to the manager, while there is anybody who has one.
+    pub(crate) fn handle(self: &Arc<Self>) -> Option<ProcessManagerHandle> {
+        let sender = self.registry.upgrade()?;
+        let readers = self.log_readers.clone();
+        Some(ProcessManagerHandle::new(
+            sender,
+            readers,
+            Arc::downgrade(self),
+        ))
     }
 
     /// Takes a process off the registry.

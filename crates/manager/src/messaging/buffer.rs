@@ -348,7 +348,14 @@ impl Buffer {
         self.waker.take()
     }
 
+    /// Appends what is no message. Of runs that began and wrote nothing only the last is told: there may be any
+    /// number of them.
     pub(crate) fn push_error(&mut self, error: ReceiveMessageError) -> Option<Waker> {
+        if let ReceiveMessageError::NewRun(_) = error
+            && let Some(Segment::Error(ReceiveMessageError::NewRun(_))) = self.segments.back()
+        {
+            self.segments.pop_back();
+        }
         self.segments.push_back(Segment::Error(error));
         self.waker.take()
     }

@@ -47,6 +47,7 @@ pub(crate) struct Hub {
     reader: AtomicWaker,
     /// Credit granted so far; 0 while there is none.
     granted: AtomicU64,
+    with_runs: bool,
 }
 
 struct List {
@@ -87,8 +88,10 @@ fn wake(waker: Option<Waker>) {
 }
 
 impl Hub {
-    pub(crate) fn new(defaults: Limits) -> Arc<Self> {
+    /// `with_runs`: the end of a run's output is not the end of the subscriptions.
+    pub(crate) fn new(defaults: Limits, with_runs: bool) -> Arc<Self> {
         Arc::new(Self {
+            with_runs,
             list: Mutex::new(List {
                 subscriptions: Vec::new(),
                 own: Buffer::new(defaults),
@@ -203,6 +206,23 @@ impl Hub {
             let waker = lock(subscription).end();
             wake(waker);
         }
+    }
+
+    /// The output of a run has ended: with no other to follow, [the end](Self::end).
+    pub(crate) fn end_run(&self) {
+        if self.with_runs {
+            lock(&self.list).granter = None;
+        } else {
+            self.end();
+        }
+    }
+
+    /// Another run begins: what comes from here on is of that. It has no credit from before.
+    pub(crate) fn next_run(&self, run: u64) {
+        self.report(&ReceiveMessageError::NewRun(run));
+        let mut list = lock(&self.list);
+        list.granter = None;
+        self.granted.store(list.received, Ordering::Relaxed);
     }
 
     /// Whether all has come and all of it has been handed to subscriptions.

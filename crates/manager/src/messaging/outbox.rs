@@ -13,6 +13,9 @@
 //! behind all tasks that are ready, before it writes for itself: the first to have its turn again writes for all
 //! of them, and nobody has to be woken.
 //!
+//! *Runs.* Where the process may be started again, the end of its pipe is not the end of the outbox: what was not
+//! begun waits for the pipe of the next run, or is given up, as [`Undelivered`] says.
+//!
 //! The pipe is *claimed* by whoever writes, for one write that never waits; nobody waits for the
 //! claim, they queue instead. The lock is over the queue alone and never held over a write. The
 //! writer task exists only while something is queued. Once a message has its place it is written
@@ -35,6 +38,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::pipe::{WriteEnd, WritePipe};
 use super::queue::{self, Lane, Outgoing, Place, SendQueue, Written};
+use crate::supervision::Undelivered;
 use places::AllPlaces;
 use write::{Direct, Pump, behind_the_others};
 
@@ -55,6 +59,8 @@ pub(crate) struct OutboxLimits {
     pub(crate) messages: usize,
     /// Bytes queued.
     pub(crate) bytes: usize,
+    /// There where the process may be started again: what becomes of messages that its run has not got.
+    pub(crate) undelivered: Option<Undelivered>,
 }
 
 /// How many messages went out, and how many wait.
@@ -101,12 +107,14 @@ pub(crate) struct Outbox<W = WritePipe> {
     progress: Notify,
     limits: OutboxLimits,
     runtime: Handle,
-    release: Release<W>,
 }
 
 struct State<W> {
     queue: SendQueue,
     pipe: Option<Arc<W>>,
+    release: Release<W>,
+    /// Another run may follow; see [`OutboxLimits::undelivered`].
+    undelivered: Option<Undelivered>,
     claimed: bool,
     /// Somebody leaves what it has queued to whoever has the claim.
     relied_on: bool,
@@ -147,6 +155,8 @@ impl<W: WriteEnd> Outbox<W> {
             state: Mutex::new(State {
                 queue: SendQueue::new(limits.framing, limits.with_credit),
                 pipe: Some(Arc::new(pipe)),
+                release,
+                undelivered: limits.undelivered,
                 claimed: false,
                 relied_on: false,
                 closing: false,
@@ -159,7 +169,6 @@ impl<W: WriteEnd> Outbox<W> {
             progress: Notify::new(),
             limits,
             runtime,
-            release,
         })
     }
 
@@ -273,19 +282,24 @@ impl<W: WriteEnd> Outbox<W> {
     /// Resolves when all that was queued before is in the kernel.
     pub(crate) async fn flush(self: &Arc<Self>) -> Result<(), SendFailure> {
         self.pump();
-        let (target, _) = self.lock().queue.progress();
+        let (target, given_up) = {
+            let state = self.lock();
+            (state.queue.progress().0, state.queue.given_up())
+        };
         loop {
             let progress = self.progress.notified();
             {
                 let state = self.lock();
-                if state.queue.progress().1 >= target {
-                    return Ok(());
-                }
-                if state.queue.progress().1 + state.queue.given_up() >= target {
-                    return Err(SendFailure::Closed(Closed::NoMoreCredit));
+                let lost = state.queue.given_up();
+                if state.queue.progress().1 + lost >= target {
+                    return if lost == given_up {
+                        Ok(())
+                    } else {
+                        Err(SendFailure::Closed(state.loss()))
+                    };
                 }
                 // What is being written just now may yet be all.
-                if let Some(closed) = state.closed.as_ref().filter(|_| !state.claimed) {
+                if let Some(closed) = state.ended().filter(|_| !state.claimed) {
                     return Err(SendFailure::Closed(closed.clone()));
                 }
             }
@@ -384,7 +398,7 @@ impl<W: WriteEnd> Outbox<W> {
         let state = self.lock();
         SendFailure::Closed(match &state.closed {
             Some(closed) => closed.clone(),
-            None if state.queue.given_up() > 0 => Closed::NoMoreCredit,
+            None if state.queue.given_up() > 0 => state.loss(),
             None => Closed::ByRequest,
         })
     }
@@ -413,7 +427,13 @@ impl<W: WriteEnd> Outbox<W> {
 
     /// Nothing comes from the child any more: who waits for its credit is told.
     pub(crate) fn end_credit(self: &Arc<Self>) {
-        let freed = self.lock().queue.end_credit();
+        let freed = {
+            let mut state = self.lock();
+            if state.undelivered == Some(Undelivered::NextRun) {
+                return;
+            }
+            state.queue.end_credit()
+        };
         self.give_all_back(&freed);
         self.progress.notify_waiters();
         self.pump();
@@ -461,7 +481,9 @@ impl<W: WriteEnd> Outbox<W> {
                 return;
             }
             state.closing = true;
-            self.places.close();
+            if state.undelivered.is_none() {
+                self.places.close();
+            }
         }
         self.pump();
     }
@@ -477,7 +499,7 @@ impl<W: WriteEnd> Outbox<W> {
     fn unclaim(&self, state: &mut State<W>) {
         state.claimed = false;
         if state.closed.is_some() {
-            state.queue.clear();
+            self.clear(state);
             self.progress.notify_waiters();
         }
     }
@@ -487,11 +509,11 @@ impl<W: WriteEnd> Outbox<W> {
             state.closed = Some(reason);
         }
         if let Some(pipe) = state.pipe.take() {
-            (self.release)(pipe);
+            (state.release)(pipe);
         }
         state.closing = false;
         if !state.claimed {
-            state.queue.clear();
+            self.clear(state);
         }
         if let Writer::Working(Some(waker)) | Writer::Waiting(waker) =
             mem::replace(&mut state.writer, Writer::Working(None))
@@ -500,18 +522,70 @@ impl<W: WriteEnd> Outbox<W> {
         } else {
             state.writer = Writer::Absent;
         }
-        self.places.close();
+        if state.undelivered.is_none() {
+            self.places.close();
+        }
         self.progress.notify_waiters();
+    }
+
+    /// Nothing of what is queued is going to be written, but what waits for the next run.
+    fn clear(&self, state: &mut State<W>) {
+        match state.undelivered {
+            None => state.queue.clear(),
+            Some(undelivered) => {
+                let keep = undelivered == Undelivered::NextRun;
+                let freed = state.queue.set_aside(keep);
+                self.give_all_back(&freed);
+            }
+        }
+    }
+
+    /// Another run begins, with this pipe: what has waited for it goes there.
+    pub(crate) fn next_run(self: &Arc<Self>, pipe: W, release: Release<W>) {
+        {
+            let mut state = self.lock();
+            state.pipe = Some(Arc::new(pipe));
+            state.release = release;
+            state.closed = None;
+            state.closing = false;
+            state.crowd = 0;
+            state.queue.begin_run(self.limits.with_credit);
+        }
+        self.pump();
+    }
+
+    /// No other run follows: closes for ever.
+    pub(crate) fn end_runs(&self) {
+        let mut state = self.lock();
+        state.undelivered = None;
+        state.closed = Some(Closed::Exited);
+        self.close_locked(&mut state, Closed::Exited);
     }
 }
 
 impl<W> State<W> {
     /// Why nothing more is taken, if so.
     fn shut(&self) -> Option<Closed> {
-        match &self.closed {
+        match self.ended() {
             Some(closed) => Some(closed.clone()),
             None if self.closing => Some(Closed::ByRequest),
             None => None,
+        }
+    }
+
+    /// Why nothing that is queued gets written any more, if so.
+    fn ended(&self) -> Option<&Closed> {
+        let waits = self.undelivered == Some(Undelivered::NextRun);
+        let closed = self.closed.as_ref();
+        closed.filter(|closed| !waits || matches!(closed, Closed::ByRequest))
+    }
+
+    /// Why messages were given up.
+    fn loss(&self) -> Closed {
+        if self.undelivered.is_some() {
+            Closed::Exited
+        } else {
+            Closed::NoMoreCredit
         }
     }
 }

@@ -17,6 +17,7 @@
 //! every message that has not begun.
 
 mod outgoing;
+mod runs;
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -86,6 +87,8 @@ pub(crate) struct SendQueue {
     blocked: [VecDeque<Waiting>; 2],
     /// No more credit will come: what has none is not taken.
     credit_ended: bool,
+    /// There is no child: everything waits for the next.
+    between_runs: bool,
     accepted: u64,
     written: u64,
     /// Messages that were given up for that.
@@ -109,6 +112,7 @@ impl SendQueue {
             control_frames: Vec::new(),
             blocked: Default::default(),
             credit_ended: false,
+            between_runs: false,
             accepted: 0,
             written: 0,
             given_up: 0,
@@ -118,7 +122,7 @@ impl SendQueue {
 
     /// Whether a frame of this lane may be written by its sender at once, ahead of nothing.
     pub(crate) fn is_free(&self, lane: Lane) -> bool {
-        if self.has_work() {
+        if self.has_work() || self.between_runs {
             return false;
         }
         let Some(index) = lane.with_credit() else {
@@ -168,6 +172,11 @@ impl SendQueue {
     pub(crate) fn begin_direct(&mut self, lane: Lane, payload_len: usize) {
         self.accepted += u64::from(lane == Lane::Messages);
         self.spend(lane, payload_len);
+    }
+
+    /// Its sender could write nothing of it.
+    pub(crate) fn undo_direct(&mut self, lane: Lane) {
+        self.accepted -= u64::from(lane == Lane::Messages);
     }
 
     /// Its sender has written all of it.
@@ -230,7 +239,7 @@ impl SendQueue {
         self.accepted += 1;
         let credit = self.credit.as_ref();
         let may_send = self.blocked[0].is_empty() && credit.is_none_or(|it| it[0].may_send());
-        if payload.len() > SMALL || !may_send {
+        if payload.len() > SMALL || !may_send || self.between_runs {
             let frame = Outgoing::message(payload);
             return self.push_any(Waiting { frame, place, done });
         }
@@ -256,11 +265,14 @@ impl SendQueue {
     }
 
     fn push_any(&mut self, waiting: Waiting) {
-        if let (Some(credit), Some(index)) = (&self.credit, waiting.frame.lane.with_credit())
-            && !(self.blocked[index].is_empty() && credit[index].may_send())
-        {
-            self.blocked[index].push_back(waiting);
-            return;
+        if let Some(index) = waiting.frame.lane.with_credit() {
+            let credit = self.credit.as_ref().map(|credit| &credit[index]);
+            let first = self.blocked[index].is_empty();
+            let may_send = first && credit.is_none_or(SendCredit::may_send);
+            if self.between_runs || (credit.is_some() && !may_send) {
+                self.blocked[index].push_back(waiting);
+                return;
+            }
         }
         self.spend(waiting.frame.lane, waiting.frame.payload.len());
         self.encode(waiting);

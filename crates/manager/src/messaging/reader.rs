@@ -125,7 +125,7 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
         let mut reader = self;
         async move {
             let state = reader.read().await;
-            reader.hub.end();
+            reader.hub.end_run();
             if let Some(conversation) = &reader.conversation {
                 conversation.end();
             }

@@ -89,6 +89,10 @@ impl Cmd {
         self.options.handler.as_ref()
     }
 
+    pub(crate) fn health(&self) -> Option<&crate::HealthCheck> {
+        self.options.health_check.as_ref()
+    }
+
     pub(crate) fn limits_to_set(&self) -> &Limits {
         &self.options.limits
     }

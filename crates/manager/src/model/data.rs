@@ -10,13 +10,15 @@ use super::identity::{Identity, Limits};
 use super::options::Options;
 use super::script::{Script, ScriptingLanguage};
 use super::startup::{Readiness, StartDeadline};
+use crate::supervision::Supervision;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 use values::{Variables, optional_text, variables};
 
-pub(super) use values::{blob, framing, millis, milliseconds, text, texts};
+pub(crate) use values::millis;
+pub(super) use values::{blob, framing, milliseconds, text, texts};
 
 mod values;
 
@@ -45,6 +47,8 @@ macro_rules! flat_twin {
             ready_when: Option<Readiness>,
             #[serde(default = "default_start", with = "milliseconds")]
             start_deadline_ms: Option<Duration>,
+            #[serde(default)]
+            supervised: Option<Supervision>,
             #[serde(default, with = "milliseconds")]
             timeout_ms: Option<Duration>,
             #[serde(default)]
@@ -84,6 +88,7 @@ macro_rules! flat_twin {
                     logging: options.logging,
                     ready_when: options.readiness,
                     start_deadline_ms: options.start_deadline.0,
+                    supervised: options.supervision,
                     timeout_ms: options.timeout,
                     leftovers: options.leftovers,
                     stdin: options.stdin,
@@ -113,6 +118,8 @@ macro_rules! flat_twin {
                         handler: None,
                         readiness: twin.ready_when,
                         start_deadline: StartDeadline(twin.start_deadline_ms),
+                        supervision: twin.supervised,
+                        health_check: None,
                         timeout: twin.timeout_ms,
                         leftovers: twin.leftovers,
                         stdin: twin.stdin,

@@ -6,8 +6,10 @@
 use super::command::{Environment, Leftovers, Logging, Messaging, Output, Stdin};
 use super::identity::{Identity, Limits};
 use super::startup::{Readiness, StartDeadline};
+use crate::handle::HealthCheck;
 use crate::logs::LogHook;
 use crate::messaging::answering::RequestHandler;
+use crate::supervision::Supervision;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -24,6 +26,8 @@ pub(super) struct Options {
     pub(super) handler: Option<RequestHandler>,
     pub(super) readiness: Option<Readiness>,
     pub(super) start_deadline: StartDeadline,
+    pub(super) supervision: Option<Supervision>,
+    pub(super) health_check: Option<HealthCheck>,
     pub(super) timeout: Option<Duration>,
     pub(super) leftovers: Leftovers,
     pub(super) stdin: Stdin,
@@ -62,6 +66,12 @@ impl Options {
         }
         if self.start_deadline != StartDeadline::default() {
             out.field("start_deadline", &self.start_deadline.0);
+        }
+        if let Some(supervision) = &self.supervision {
+            out.field("supervised", &format_args!("{supervision}"));
+        }
+        if let Some(health_check) = &self.health_check {
+            out.field("health_check", health_check);
         }
         if let Some(timeout) = &self.timeout {
             out.field("timeout", timeout);
@@ -202,6 +212,26 @@ macro_rules! option_verbs {
         /// It may take as long as it likes to start.
         pub fn no_start_deadline(mut self) -> Self {
             self.options.start_deadline = crate::model::StartDeadline(None);
+            self
+        }
+
+        /// Keeps it up: when it ends it is started again, as these rules say. Its id, its handles and its
+        /// subscriptions stay; see [`Supervision`](crate::Supervision).
+        ///
+        /// ```
+        /// use procession_manager::{Cmd, RestartPolicy, Supervision};
+        ///
+        /// let service = Cmd::new("service").supervised(Supervision::new(RestartPolicy::Always));
+        /// ```
+        pub fn supervised(mut self, supervision: crate::Supervision) -> Self {
+            self.options.supervision = Some(supervision);
+            self
+        }
+
+        /// Asks every now and then whether a [supervised](Self::supervised) process is well, and restarts it when it
+        /// is not, as its [rule](crate::HealthRule) says. It is no part of the command as data.
+        pub fn health_check(mut self, check: crate::HealthCheck) -> Self {
+            self.options.health_check = Some(check);
             self
         }
 
@@ -381,6 +411,11 @@ macro_rules! option_verbs {
         /// How long it may take to start; `None` for as long as it likes.
         pub fn start_time_limit(&self) -> Option<Duration> {
             self.options.start_deadline.0
+        }
+
+        /// The rules given with [`supervised`](Self::supervised).
+        pub fn supervision(&self) -> Option<&crate::Supervision> {
+            self.options.supervision.as_ref()
         }
 
         /// The time given with [`timeout`](Self::timeout).

@@ -6,10 +6,11 @@ use std::time::Duration;
 use procession_wire::{EncodeError, FrameError, Message};
 use tokio::time::timeout;
 
-use super::{EXIT_AFTER_BROKEN_PIPE, Process, StartState, Status};
+use super::{EXIT_AFTER_BROKEN_PIPE, Process, RunChannels, StartState, Status};
 use crate::error::{LastLines, RequestError, WaitReadyError};
-use crate::lifecycle::ExitReport;
+use crate::lifecycle::{ExitReport, OutputState};
 use crate::logs::{LogStream, LogsQuery};
+use crate::messaging::answering::RequestHandler;
 use crate::messaging::asking::Asking;
 use crate::messaging::conversation::{AskFailure, Conversation};
 use crate::messaging::outbox::{Closed, SendFailure};
@@ -23,10 +24,21 @@ const LINES: usize = 10;
 const LINE: usize = 1000;
 
 impl Process {
-    pub(crate) fn conversation(&self) -> Result<&Arc<Conversation>, RequestError> {
+    pub(crate) fn conversation(&self) -> Result<Arc<Conversation>, RequestError> {
         self.channels()
-            .and_then(|channels| channels.conversation.as_ref())
+            .and_then(|channels| channels.run().conversation.clone())
             .ok_or(RequestError::NoFrames(self.id))
+    }
+
+    /// What answers the child from now on, also in the runs to come.
+    pub(crate) fn serve(&self, handler: RequestHandler) -> Result<(), RequestError> {
+        let conversation = self.conversation()?;
+        let past = self.channels().and_then(|channels| channels.past.as_ref());
+        if let Some(past) = past {
+            past.serve(handler.clone());
+        }
+        conversation.serve(handler);
+        Ok(())
     }
 
     pub(crate) async fn begin_request(
@@ -39,19 +51,19 @@ impl Process {
     }
 
     /// Why a request was not asked.
-    pub(crate) async fn not_asked(&self, failure: AskFailure) -> RequestError {
+    pub(crate) async fn not_asked(&self, failure: AskFailure, run: u64) -> RequestError {
         match failure {
             AskFailure::Send(SendFailure::Encode(EncodeError::TooLarge { len, limit })) => {
                 RequestError::TooLarge { len, limit }
             }
-            AskFailure::Ended => self.unanswered(true).await,
-            AskFailure::Send(_) => self.unanswered(false).await,
+            AskFailure::Ended => self.unanswered(true, run).await,
+            AskFailure::Send(_) => self.unanswered(false, run).await,
         }
     }
 
     /// Why no reply comes. Its exit is the likely reason, and is waited for, briefly. `heard`: it is the
     /// child's output that has ended, and not its input.
-    pub(crate) async fn unanswered(&self, heard: bool) -> RequestError {
+    pub(crate) async fn unanswered(&self, heard: bool, run: u64) -> RequestError {
         let id = self.id;
         let closed = self.outbox().ok().and_then(|outbox| outbox.closed());
         if let Some(Closed::Broken(error)) = &closed
@@ -63,9 +75,9 @@ impl Process {
                 stderr: self.last_lines().await,
             };
         }
-        let _ = timeout(EXIT_AFTER_THE_END, self.exited()).await;
-        let stderr = self.last_lines().await;
-        if let Some(report) = self.report() {
+        let _ = timeout(EXIT_AFTER_THE_END, self.run_ended(run)).await;
+        let stderr = self.last_lines_of(run).await;
+        if let Some(report) = self.report_of(run) {
             let report = Box::new(ExitReport::clone(&report));
             return RequestError::ProcessExited { id, report, stderr };
         }
@@ -82,27 +94,62 @@ impl Process {
         }
     }
 
+    /// Resolves when this run has exited.
+    async fn run_ended(&self, run: u64) {
+        self.when(|status| (status.report.is_some() || status.run() != run).then_some(()))
+            .await;
+    }
+
+    /// How this run has ended, if it has.
+    fn report_of(&self, run: u64) -> Option<Arc<ExitReport>> {
+        let (now, report) = {
+            let status = self.status();
+            (status.run(), status.report.clone())
+        };
+        if now == run {
+            return report;
+        }
+        let past = self.channels()?.past.as_ref()?.report(run);
+        past.or_else(|| self.last_report())
+    }
+
+    /// [`last_lines`](Self::last_lines) of this run.
+    async fn last_lines_of(&self, run: u64) -> LastLines {
+        if self.status().run() == run {
+            return self.last_lines().await;
+        }
+        let past = || self.channels()?.past.as_ref()?.channels(run);
+        match past() {
+            Some(run) => self.read_last_lines(&run).await,
+            None => LastLines::default(),
+        }
+    }
+
     /// What it wrote last to its stderr, where that is logged. Of one that has exited it is looked up once.
     pub(crate) async fn last_lines(&self) -> LastLines {
+        let Some(channels) = self.channels() else {
+            return LastLines::default();
+        };
+        let run = channels.run();
         let look = async || {
-            let _ = timeout(LAST_LINES, self.drained()).await;
-            let lines = timeout(LAST_LINES, self.read_last_lines()).await;
+            let _ = timeout(LAST_LINES, self.output_read()).await;
+            let lines = timeout(LAST_LINES, self.read_last_lines(&run)).await;
             lines.unwrap_or_default()
         };
         if self.report().is_none() {
             return look().await;
         }
-        let lines = self.last_lines.get_or_init(Box::default);
+        let lines = run.last_lines.get_or_init(Box::default);
         lines.get_or_init(look).await.clone()
     }
 
-    async fn read_last_lines(&self) -> LastLines {
+    async fn read_last_lines(&self, run: &RunChannels) -> LastLines {
         let Some(channels) = self.channels() else {
             return LastLines::default();
         };
         for stream in [LogStream::Stderr, LogStream::Merged] {
             let query = LogsQuery::last(LINES);
-            let page = channels.logs.query(stream, query, &channels.log_readers);
+            let page = run.logs.query(stream, query, &channels.log_readers);
             if let Ok(page) = page.await {
                 let text = |line: &crate::logs::LogLine| line.text().chars().take(LINE).collect();
                 return LastLines(page.lines().iter().map(text).collect());
@@ -111,10 +158,22 @@ impl Process {
         LastLines::default()
     }
 
+    /// Resolves when the output of the run that is alive has been read.
+    async fn output_read(&self) {
+        let run = self.status().run();
+        self.when(|status| {
+            let report = status.report.as_deref();
+            let read = report.is_some_and(|report| report.output() != OutputState::Draining);
+            (read || status.run() != run).then_some(())
+        })
+        .await;
+    }
+
     pub(crate) async fn wait_ready(&self) -> Result<String, WaitReadyError> {
         let id = self.id;
         let known = |status: &Status| {
-            let known = status.start != StartState::Pending || status.report.is_some();
+            let ended = status.start != StartState::Pending || status.report.is_some();
+            let known = status.start == StartState::Ready || (ended && !status.is_followed());
             known.then_some(())
         };
         self.when(known).await;

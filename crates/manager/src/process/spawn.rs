@@ -37,6 +37,7 @@ use super::task::Startup;
 use crate::containment::{self, WAIT_TO_BE_MOVED};
 use crate::error::SpawnProcessError;
 use crate::file_events::FileEvents;
+use crate::handle::HealthCheck;
 use crate::id::ProcessId;
 use crate::logs::LogHook;
 use crate::messaging::answering::RequestHandler;
@@ -44,6 +45,7 @@ use crate::model::{Cmd, Leftovers, Logging, Messaging, Readiness, Resource, Runn
 use crate::os;
 use crate::run_dir::{ManagerDir, RunDir};
 use crate::signal::Signal;
+use crate::supervision::Supervision;
 
 pub(crate) use attached::Attached;
 use channels::Channels;
@@ -61,6 +63,8 @@ const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 /// What is to be started.
 pub(crate) struct Launch {
     pub(crate) id: ProcessId,
+    /// Which of its runs, counted from 0.
+    pub(crate) run: u64,
     pub(crate) runnable: Box<dyn Runnable>,
     pub(crate) dir: Arc<ManagerDir>,
     pub(crate) files: Arc<FileEvents>,
@@ -78,6 +82,9 @@ pub(crate) struct Launched {
     pub(crate) log_hook: Option<LogHook>,
     pub(crate) handler: Option<RequestHandler>,
     pub(crate) startup: Startup,
+    /// How it is kept up.
+    pub(crate) supervision: Option<Supervision>,
+    pub(crate) health_check: Option<HealthCheck>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) leftovers: Leftovers,
     pub(crate) cpu_limit: Option<Duration>,
@@ -90,11 +97,31 @@ pub(crate) struct Launched {
 }
 
 impl Launch {
-    /// Starts it. On failure nothing is left.
-    pub(crate) fn run(self) -> Result<Launched, SpawnProcessError> {
+    /// Starts it. On failure nothing is left. Gives back what says what to run, where it may be run again.
+    pub(crate) fn run(
+        self,
+    ) -> (
+        Option<Box<dyn Runnable>>,
+        Result<Launched, SpawnProcessError>,
+    ) {
+        let result = self.try_run();
+        let supervised = |launched: &Launched| launched.supervision.is_some();
+        let again = self.run > 0 || result.as_ref().is_ok_and(supervised);
+        (again.then_some(self.runnable), result)
+    }
+
+    /// Its name among those of the manager's: its id, and the number of its run from the second on.
+    fn name(&self) -> String {
+        match self.run {
+            0 => self.id.to_string(),
+            run => format!("{}.{run}", self.id),
+        }
+    }
+
+    fn try_run(&self) -> Result<Launched, SpawnProcessError> {
         let run_dir = self
             .dir
-            .run_dir(self.id)
+            .run_dir(self.name())
             .map_err(|(path, error)| no_file("a process", path, error))?;
         let result = self
             .bootstrap(&run_dir)
@@ -136,7 +163,7 @@ impl Launch {
         }
         let channels = channels::open(cmd, run_dir.path(), &self.files, self.capture)?;
 
-        let group = self.dir.group(self.id);
+        let group = self.dir.group(self.name());
         let group = group.map_err(|error| refused(&name, error))?;
         let mut command =
             command(cmd, &program, group.is_some()).map_err(|error| refused(&name, error))?;
@@ -215,6 +242,8 @@ impl Launch {
                 deadline: cmd.start_time_limit(),
                 socket: channels.notify,
             },
+            supervision: cmd.supervision().copied(),
+            health_check: cmd.health().cloned(),
             timeout: cmd.time_limit(),
             leftovers: cmd.leftovers_policy(),
             cpu_limit: limit(cmd, Resource::CpuSeconds).map(Duration::from_secs),
@@ -270,7 +299,8 @@ impl Launch {
             command.env(WATCHDOG_USEC, time.as_micros().to_string());
         }
         let inherited: Option<OsString> = std::env::var_os(PROCESSION_TREE);
-        let tag = TreeTag::append(inherited.as_deref(), self.dir.id(), self.id, 0);
+        let run = u32::try_from(self.run).unwrap_or(u32::MAX);
+        let tag = TreeTag::append(inherited.as_deref(), self.dir.id(), self.id, run);
         command.env(PROCESSION_TREE, tag);
     }
 }

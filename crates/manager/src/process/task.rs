@@ -7,18 +7,20 @@
 
 mod ending;
 mod open;
+mod service;
 mod start;
 mod tasks;
 mod tree;
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{self, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use procession_wire::{FrameHead, Framing};
 use tokio::sync::{oneshot, watch};
 
-use super::spawn::{Attached, Launch, Launched};
+use super::spawn::{Attached, Launched};
 use super::spawn_error::refused;
 use super::{Asked, Control, Process};
 use crate::clock;
@@ -34,6 +36,8 @@ use crate::messaging::outbox::Closed;
 use crate::model::Runnable;
 use crate::os::Reaped;
 use crate::signal::Signal;
+use crate::supervision::HealthState;
+use service::Service;
 pub(crate) use start::Startup;
 use start::{News, Start};
 use tasks::Tasks;
@@ -70,6 +74,17 @@ pub(crate) struct Task {
     process: Arc<Process>,
     context: Arc<Context>,
     requests: Asked,
+    run: Run,
+    /// There where it is supervised, once it has been started.
+    service: Option<Box<Service>>,
+    removals: Vec<oneshot::Sender<Result<(), RemoveProcessError>>>,
+    /// Why it is being removed, where nobody has asked for that.
+    removal: Option<RemovalReason>,
+    shutdown: watch::Receiver<Option<Instant>>,
+}
+
+/// What is of one run.
+struct Run {
     lifecycle: Lifecycle,
     child: Option<Attached>,
     max_rss_before: u64,
@@ -80,10 +95,21 @@ pub(crate) struct Task {
     /// There once it has been started.
     start: Option<Start>,
     exit: Arc<Flag>,
-    removals: Vec<oneshot::Sender<Result<(), RemoveProcessError>>>,
-    /// Why it is being removed, where nobody has asked for that.
-    removal: Option<RemovalReason>,
-    shutdown: watch::Receiver<Option<Instant>>,
+}
+
+impl Run {
+    fn new(lifecycle: Lifecycle) -> Self {
+        Self {
+            lifecycle,
+            child: None,
+            max_rss_before: 0,
+            outputs: Tasks::default(),
+            hunts: Tasks::default(),
+            log_hooks: Tasks::default(),
+            start: None,
+            exit: Arc::default(),
+        }
+    }
 }
 
 impl Task {
@@ -93,14 +119,8 @@ impl Task {
             process,
             context,
             requests,
-            lifecycle: Lifecycle::new(),
-            child: None,
-            max_rss_before: 0,
-            outputs: Tasks::default(),
-            hunts: Tasks::default(),
-            log_hooks: Tasks::default(),
-            start: None,
-            exit: Arc::default(),
+            run: Run::new(Lifecycle::new()),
+            service: None,
             removals: Vec::new(),
             removal: None,
         }
@@ -133,17 +153,13 @@ impl Task {
     ) -> Option<Self> {
         match self.start(runnable, options).await {
             Ok(at) => {
-                let started = Input::Started {
-                    outputs: self.outputs.len(),
-                    frames: self.takes_frames(),
-                };
-                self.apply(started, at).await;
+                self.begun(at).await;
                 // If nobody takes it, it comes back and its drop ends the process.
                 drop(reply.send(Ok(Spawned(Some(Arc::clone(&self.process))))));
                 Some(self)
             }
             Err(error) => {
-                self.lifecycle.step(Input::StartFailed, clock::now());
+                self.run.lifecycle.step(Input::StartFailed, clock::now());
                 self.forget(RemovalReason::StartFailed).await;
                 let _ = reply.send(Err(error));
                 None
@@ -156,7 +172,39 @@ impl Task {
         runnable: Box<dyn Runnable>,
         options: SpawnOptions,
     ) -> Result<Instant, SpawnProcessError> {
-        let launched = self.launch(runnable, options).await?;
+        let context = Arc::clone(&self.context);
+        let (again, launched) =
+            service::launch(context, self.process.id(), 0, runnable, options).await;
+        let launched = launched?;
+        if let Some(rules) = launched.supervision {
+            let check = launched.health_check.clone();
+            self.service = Some(Box::new(Service::new(rules, check, again, options)));
+            let service = super::Service {
+                run: 0,
+                health: HealthState::Unknown,
+                end: None,
+            };
+            self.process
+                .publish(|status| status.service = Some(Box::new(service)));
+        }
+        self.take_over(launched, options)
+    }
+
+    /// Runs from now on.
+    async fn begun(&mut self, at: Instant) {
+        let started = Input::Started {
+            outputs: self.run.outputs.len(),
+            frames: self.takes_frames(),
+        };
+        self.apply(started, at).await;
+    }
+
+    /// Takes charge of what was launched; says when that was.
+    fn take_over(
+        &mut self,
+        launched: Launched,
+        options: SpawnOptions,
+    ) -> Result<Instant, SpawnProcessError> {
         let (at, started_at, pid) = (launched.started, launched.started_at, launched.child.pid());
         let program = launched.program.clone();
         let mut plan = Plan {
@@ -169,8 +217,8 @@ impl Task {
         };
         self.take_charge(launched, options)
             .map_err(|error| refused(&program, error))?;
-        plan.start = self.start.as_ref().and_then(Start::time);
-        self.lifecycle.plan(plan);
+        plan.start = self.run.start.as_ref().and_then(Start::time);
+        self.run.lifecycle.plan(plan);
         self.process.publish(|status| {
             status.pid = Some(pid);
             status.started_at = Some(started_at);
@@ -179,59 +227,61 @@ impl Task {
         Ok(at)
     }
 
-    async fn launch(
-        &self,
-        runnable: Box<dyn Runnable>,
-        options: SpawnOptions,
-    ) -> Result<Launched, SpawnProcessError> {
-        #[cfg(any(test, feature = "test-util"))]
-        if let Some(scripted) = runnable.scripted() {
-            return scripted.launch();
-        }
-        self.context.ready.wait().await;
-        let launch = Launch {
-            id: self.process.id(),
-            runnable,
-            dir: Arc::clone(&self.context.dir),
-            files: Arc::clone(&self.context.files),
-            capture: options.capture.is_some(),
-        };
-        self.context
-            .pool
-            .run(move || launch.run())
-            .await
-            .map_err(|error| refused("a thread for starting processes", error))?
-    }
-
     /// Sees it to its end. What it waits for most of its life is small: all processes have this future.
     async fn live(&mut self) {
-        while !self.lifecycle.is_over() {
-            let deadline = at(self.lifecycle.deadline());
+        while !self.run.lifecycle.is_over() {
+            if self.service.is_some() {
+                Box::pin(self.settle()).await;
+            }
+            let deadline = at(self.deadline());
             let input = tokio::select! {
                 biased;
                 Ok(()) = self.shutdown.changed() => self.shut_down(),
-                Some(request) = poll_fn(|cx| self.requests.poll_next(cx)) => match self.requested(request) {
-                    Some(input) => input,
-                    None => continue,
-                },
-                reaped = exited(&mut self.child), if !self.exit.is_set() => self.reaped(reaped),
-                Some(ended) = self.outputs.next() => {
+                Some(request) = poll_fn(|cx| self.requests.poll_next(cx)) => {
+                    let request = self.asked_of_service(request);
+                    match request.and_then(|request| self.requested(request)) {
+                        Some(input) => input,
+                        None => continue,
+                    }
+                }
+                reaped = poll_fn(|cx| poll_exited(&mut self.run.child, cx)), if !self.run.exit.is_set() => self.reaped(reaped),
+                Some(ended) = poll_fn(|cx| self.run.outputs.poll_next(cx)) => {
                     Input::OutputEnded(ended.unwrap_or(OutputState::Cut))
                 }
-                Some(hunted) = self.hunts.next() => Input::Hunted(hunted.unwrap_or(0)),
-                () = deadline => Input::Tick,
-                news = next_news(&mut self.start), if !self.exit.is_set() => {
+                Some(hunted) = poll_fn(|cx| self.run.hunts.poll_next(cx)) => Input::Hunted(hunted.unwrap_or(0)),
+                () = deadline => {
+                    if let Some(service) = &mut self.service {
+                        service.tell(crate::supervision::Input::Tick);
+                    }
+                    Input::Tick
+                }
+                happened = poll_fn(|cx| service::poll_next(&mut self.service, cx)) => {
+                    Box::pin(self.happened(happened)).await;
+                    continue;
+                }
+                news = poll_fn(|cx| poll_news(&mut self.run.start, cx)), if !self.run.exit.is_set() => {
                     // Boxed, as what follows: little happens to a process, and it waits for that all its life.
                     Box::pin(self.take_news(news)).await;
                     continue;
                 }
             };
+            if self.service.is_some() {
+                // The end of the service comes before that of its last run.
+                Box::pin(self.settle()).await;
+            }
             Box::pin(self.apply(input, clock::now())).await;
         }
     }
 
+    /// When to come back, whatever happens.
+    fn deadline(&self) -> Option<Instant> {
+        let service = self.service.as_ref().and_then(|service| service.deadline());
+        let run = self.run.lifecycle.deadline();
+        [run, service].into_iter().flatten().min()
+    }
+
     async fn take_news(&mut self, news: News) {
-        let Some(start) = &mut self.start else {
+        let Some(start) = &mut self.run.start else {
             return;
         };
         for input in start.take(news, &self.process, &self.context) {
@@ -241,6 +291,7 @@ impl Task {
 
     fn shut_down(&mut self) -> Input {
         self.removal = Some(RemovalReason::ShutDown);
+        self.shut_service_down();
         let until = *self.shutdown.borrow_and_update();
         let grace = until.map_or(Duration::ZERO, |until| {
             until.saturating_duration_since(clock::now())
@@ -257,6 +308,10 @@ impl Task {
             },
             Control::Kill(cause) => Input::Kill(cause),
             Control::Abandon => Input::Abandon,
+            Control::Restart(reply) => {
+                let _ = reply.send(false);
+                return None;
+            }
             Control::Expire => {
                 self.removal.get_or_insert(RemovalReason::Retention);
                 Input::Remove
@@ -266,7 +321,7 @@ impl Task {
                 Input::Remove
             }
             Control::Signal(signal, reply) => {
-                let sent = match &self.child {
+                let sent = match &self.run.child {
                     Some(child) => child.signal(signal),
                     None => Ok(false),
                 };
@@ -275,12 +330,13 @@ impl Task {
             }
             Control::SignalTree(signal, reply) => {
                 let hunter = self.context.hunter.clone();
-                if self.child.is_none() || self.exit.is_set() {
+                if self.run.child.is_none() || self.run.exit.is_set() {
                     let _ = reply.send(self.answer(Ok(false)).map(|()| 0));
                     return None;
                 }
                 if !self.is_process() {
                     let sent = self
+                        .run
                         .child
                         .as_ref()
                         .map_or(Ok(false), |it| it.signal(signal));
@@ -303,13 +359,13 @@ impl Task {
     }
 
     fn reaped(&mut self, reaped: Option<Reaped>) -> Input {
-        let group = self.child.as_ref().and_then(Attached::group);
+        let group = self.run.child.as_ref().and_then(Attached::group);
         let usage = reaped.map(|reaped| ResourceUsage {
             user_time: reaped.user_time,
             system_time: reaped.system_time,
             peak_memory: group
                 .and_then(|group| group.peak_memory())
-                .or_else(|| (reaped.max_rss > self.max_rss_before).then_some(reaped.max_rss)),
+                .or_else(|| (reaped.max_rss > self.run.max_rss_before).then_some(reaped.max_rss)),
         });
         Input::Exited {
             status: reaped.map(|reaped| reaped.status),
@@ -319,7 +375,10 @@ impl Task {
     }
 
     async fn apply(&mut self, input: Input, now: Instant) {
-        for effect in self.lifecycle.step(input, now) {
+        if input == Input::Begun {
+            self.service_started();
+        }
+        for effect in self.run.lifecycle.step(input, now) {
             match effect {
                 Effect::SendStop => {
                     self.ends_with_its_group();
@@ -344,9 +403,12 @@ impl Task {
                 Effect::Hunt { urgent } => self.hunt(urgent),
                 Effect::Hurry => self.context.hunter.hurry(self.tree().tag),
                 Effect::StartOverdue => {
-                    if let Some(start) = &self.start {
+                    if let Some(start) = &self.run.start {
                         start::fail(&self.process, &start.overdue());
                     }
+                }
+                Effect::Publish(ProcessState::Finished) if self.is_kept_up() => {
+                    self.run_is_over().await;
                 }
                 Effect::Publish(state) => self.publish(state).await,
                 Effect::Report(report) => {
@@ -354,11 +416,11 @@ impl Task {
                         .publish(|status| status.report = Some(Arc::new(report)));
                 }
                 Effect::Drain => {
-                    self.exit.set();
-                    if let Some(start) = &mut self.start {
+                    self.run.exit.set();
+                    if let Some(start) = &mut self.run.start {
                         start.end();
                     }
-                    if let Some(child) = &mut self.child {
+                    if let Some(child) = &mut self.run.child {
                         child.close();
                     }
                     if let Ok(outbox) = self.process.outbox() {
@@ -375,7 +437,7 @@ impl Task {
             }
         }
         // After the hunt that the exit has begun, which has it until it ends.
-        if let Some(child) = self.child.as_mut().filter(|_| self.exit.is_set()) {
+        if let Some(child) = self.run.child.as_mut().filter(|_| self.run.exit.is_set()) {
             child.leave_group();
         }
     }
@@ -399,8 +461,10 @@ impl Task {
             _ => return,
         };
         self.context.events.tell(event);
-        if state == ProcessState::Running && self.start.as_ref().is_some_and(Start::is_nothing) {
+        if state == ProcessState::Running && self.run.start.as_ref().is_some_and(Start::is_nothing)
+        {
             start::become_ready(&self.process, &self.context, None);
+            self.service_started();
         }
         if state == ProcessState::Finished {
             self.context.finished(id).await;
@@ -416,28 +480,27 @@ async fn at(deadline: Option<Instant>) {
     }
 }
 
-/// Resolves with what shows that it has started, or lives.
-async fn next_news(start: &mut Option<Start>) -> News {
+/// Ready with what shows that it has started, or lives. These are polled, and are no futures with a state of their
+/// own: all processes have it for their whole life.
+fn poll_news(start: &mut Option<Start>, cx: &mut task::Context<'_>) -> Poll<News> {
     match start {
-        Some(start) => start.next().await,
-        None => std::future::pending().await,
+        Some(start) => start.poll_next(cx),
+        None => Poll::Pending,
     }
 }
 
-/// Resolves once, with the exit.
-async fn exited(child: &mut Option<Attached>) -> Option<Reaped> {
+/// Ready once, with the exit.
+fn poll_exited(child: &mut Option<Attached>, cx: &mut task::Context<'_>) -> Poll<Option<Reaped>> {
     match child {
-        Some(child) => child.exited().await,
-        None => std::future::pending().await,
+        Some(child) => child.poll_exited(cx),
+        None => Poll::Pending,
     }
 }
 
 /// Logs that only `run` reads.
 pub(crate) fn captured(process: &Process, name: LogStream) -> (bytes::Bytes, bool) {
-    let Some(memory) = process
-        .channels()
-        .and_then(|channels| channels.logs.memory(name))
-    else {
+    let run = process.channels().map(super::Channels::run);
+    let Some(memory) = run.as_ref().and_then(|run| run.logs.memory(name)) else {
         return (bytes::Bytes::new(), false);
     };
     let mut memory = memory

@@ -34,17 +34,21 @@ impl Child {
         let (output, input) = (TestPipe::new(64), TestPipe::new(input));
         let bounds = DrainBounds::default();
         let source = Source::new(output.clone(), Arc::new(Flag::default()), bounds);
-        let hub = Hub::new(Limits {
-            messages: 4,
-            bytes: 1 << 20,
-            overflow: Overflow::Block,
-        });
+        let hub = Hub::new(
+            Limits {
+                messages: 4,
+                bytes: 1 << 20,
+                overflow: Overflow::Block,
+            },
+            false,
+        );
         let limits = OutboxLimits {
             framing: Framing::Frames,
             with_credit: true,
             message: LIMIT,
             messages: 8,
             bytes: 1 << 20,
+            undelivered: None,
         };
         let outbox = Outbox::new(input.clone(), limits, Handle::current(), Box::new(drop));
         let process = ProcessId::random();

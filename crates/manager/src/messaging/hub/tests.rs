@@ -46,7 +46,7 @@ impl Granter for Granted {
 
 #[test]
 fn everybody_gets_everything_and_the_slow_lose_their_own() {
-    let hub = Hub::new(limits(1000, Overflow::Block));
+    let hub = Hub::new(limits(1000, Overflow::Block), false);
     let mut all = hub.subscribe(limits(1000, Overflow::Block));
     let mut slow = hub.subscribe(limits(5, Overflow::DropOldest));
     let many = batch(0..20);
@@ -61,7 +61,7 @@ fn everybody_gets_everything_and_the_slow_lose_their_own() {
 
 #[test]
 fn what_comes_while_there_is_no_subscription_waits_for_the_next() {
-    let hub = Hub::new(limits(1000, Overflow::Block));
+    let hub = Hub::new(limits(1000, Overflow::Block), false);
     hub.offer(&mut batch(0..3), 0, false);
     let mut first = hub.subscribe(hub.defaults());
     let one = first
@@ -87,7 +87,7 @@ fn what_comes_while_there_is_no_subscription_waits_for_the_next() {
 
 #[test]
 fn what_the_last_subscription_left_is_for_the_next() {
-    let hub = Hub::new(limits(1000, Overflow::Block));
+    let hub = Hub::new(limits(1000, Overflow::Block), false);
     hub.offer(&mut batch(0..200), 0, false);
     for number in 0..200u32 {
         let mut stream = hub.subscribe(hub.defaults());
@@ -105,7 +105,7 @@ fn what_the_last_subscription_left_is_for_the_next() {
 
 #[tokio::test]
 async fn the_slowest_blocking_buffer_holds_up_the_reader() {
-    let hub = Hub::new(limits(1000, Overflow::Block));
+    let hub = Hub::new(limits(1000, Overflow::Block), false);
     let mut slow = hub.subscribe(limits(4, Overflow::Block));
     let mut fast = hub.subscribe(limits(1000, Overflow::Block));
     let many = batch(0..10);
@@ -134,7 +134,7 @@ fn with_credit_the_slowest_blocking_buffer_holds_back_the_grants() {
         bytes: window,
         overflow: Overflow::Block,
     };
-    let hub = Hub::new(defaults);
+    let hub = Hub::new(defaults, false);
     let granted = Arc::new(Granted::default());
     hub.grant_through(Arc::clone(&granted) as Arc<dyn Granter>);
     let grants = || granted.0.lock().expect("no panic").clone();
@@ -166,11 +166,14 @@ fn with_credit_the_slowest_blocking_buffer_holds_back_the_grants() {
 #[test]
 fn without_a_blocking_buffer_credit_follows_what_arrives() {
     let cost = credit::cost(4);
-    let hub = Hub::new(Limits {
-        messages: 2,
-        bytes: cost * 8,
-        overflow: Overflow::DropOldest,
-    });
+    let hub = Hub::new(
+        Limits {
+            messages: 2,
+            bytes: cost * 8,
+            overflow: Overflow::DropOldest,
+        },
+        false,
+    );
     let granted = Arc::new(Granted::default());
     hub.grant_through(Arc::clone(&granted) as Arc<dyn Granter>);
     for start in 0..100 {
@@ -188,4 +191,49 @@ fn without_a_blocking_buffer_credit_follows_what_arrives() {
         total > received && total <= received + cost * 8,
         "{total} for {received}"
     );
+}
+
+#[test]
+fn subscriptions_outlive_a_run_and_are_told_of_the_next() {
+    let hub = Hub::new(limits(1000, Overflow::Block), true);
+    let mut all = hub.subscribe(hub.defaults());
+    hub.offer(&mut batch(0..2), 0, false);
+    hub.end_run();
+    hub.next_run(1);
+    hub.offer(&mut batch(2..3), 0, false);
+    // None of these writes anything.
+    for run in 2..100 {
+        hub.end_run();
+        hub.next_run(run);
+    }
+    hub.offer(&mut batch(3..4), 0, false);
+    hub.end();
+    let run = |number| Err(ReceiveMessageError::NewRun(number));
+    assert_eq!(
+        numbers(&mut all),
+        [Ok(0), Ok(1), run(1), Ok(2), run(99), Ok(3)]
+    );
+    assert_eq!(all.next().now_or_never(), Some(None), "it has ended");
+}
+
+#[test]
+fn a_run_has_no_credit_from_the_one_before_and_as_much_as_there_is_room() {
+    let hub = Hub::new(limits(1000, Overflow::Block), true);
+    let mut all = hub.subscribe(hub.defaults());
+    let first = Arc::new(Granted::default());
+    hub.grant_through(Arc::clone(&first) as Arc<dyn Granter>);
+    hub.offer(&mut batch(0..10), 0, false);
+    hub.end_run();
+    assert_eq!(numbers(&mut all), ok(0..10));
+    assert_eq!(
+        first.0.lock().expect("no panic").len(),
+        1,
+        "nothing for who has ended"
+    );
+    hub.next_run(1);
+    let second = Arc::new(Granted::default());
+    hub.grant_through(Arc::clone(&second) as Arc<dyn Granter>);
+    let window = 1 << 20;
+    assert_eq!(*first.0.lock().expect("no panic"), [window]);
+    assert_eq!(*second.0.lock().expect("no panic"), [window]);
 }

@@ -16,6 +16,7 @@ fn limits(framing: Framing) -> OutboxLimits {
         message: DEFAULT_MESSAGE_LIMIT,
         messages: 4,
         bytes: 1024,
+        undelivered: None,
     }
 }
 
@@ -458,4 +459,82 @@ async fn what_was_written_in_part_was_not_sent() {
         let (sent, ()) = tokio::join!(timeout(Duration::from_secs(30), send), read);
         sent.expect("an answer").expect_err("not all of it");
     }
+}
+
+fn followed(framing: Framing, undelivered: Undelivered) -> OutboxLimits {
+    OutboxLimits {
+        undelivered: Some(undelivered),
+        ..limits(framing)
+    }
+}
+
+#[tokio::test]
+async fn whoever_waits_while_a_run_ends_is_served_by_the_next() {
+    let (_gone, outbox) = outbox(1, followed(Framing::Lines, Undelivered::NextRun));
+    let sends = ["a", "b", "c", "d", "e", "f", "g", "h"].map(|text| {
+        let outbox = Arc::clone(&outbox);
+        tokio::spawn(async move { outbox.send(text.into()).await })
+    });
+    while outbox.counts().queued < 5 {
+        tokio::task::yield_now().await;
+    }
+    let flushed = {
+        let outbox = Arc::clone(&outbox);
+        tokio::spawn(async move { outbox.flush().await })
+    };
+    tokio::task::yield_now().await;
+    outbox.close(Closed::ByChild);
+    outbox.close(Closed::Exited);
+    let next = TestPipe::new(100);
+    outbox.next_run(next.clone(), Box::new(drop));
+    let mut ends = Vec::new();
+    for send in sends {
+        ends.push(send.await.expect("no panic").is_ok());
+    }
+    assert_eq!(
+        ends,
+        [false, true, true, true, true, true, true, true],
+        "the first run had a part of the first"
+    );
+    flushed
+        .await
+        .expect("no panic")
+        .expect_err("not all of what it was called for");
+    outbox.flush().await.expect("all of what is there");
+    assert_eq!(next.child_reads(100), b"b\nc\nd\ne\nf\ng\nh\n");
+    outbox.end_runs();
+    assert!(matches!(
+        outbox.send("late".into()).await,
+        Err(SendFailure::Closed(Closed::Exited))
+    ));
+}
+
+#[tokio::test]
+async fn or_fails_and_so_does_what_is_sent_while_there_is_no_run() {
+    let (_gone, outbox) = outbox(1, followed(Framing::Lines, Undelivered::Fail));
+    outbox.try_send(&"in part".into()).expect("taken over");
+    outbox.try_send(&"queued".into()).expect("queued");
+    outbox.close(Closed::Exited);
+    outbox.send("x".into()).await.expect_err("no run");
+    let next = TestPipe::new(100);
+    outbox.next_run(next.clone(), Box::new(drop));
+    outbox.send("of the next".into()).await.expect("sent");
+    assert_eq!(next.child_reads(100), b"of the next\n");
+}
+
+#[tokio::test]
+async fn an_input_that_is_closed_is_open_again_in_the_next_run() {
+    let (gone, outbox) = outbox(100, followed(Framing::Lines, Undelivered::NextRun));
+    outbox.send("first".into()).await.expect("sent");
+    outbox.close_after_queue();
+    assert!(matches!(
+        outbox.send("x".into()).await,
+        Err(SendFailure::Closed(Closed::ByRequest))
+    ));
+    assert_eq!(gone.child_reads(100), b"first\n");
+    outbox.close(Closed::Exited);
+    let next = TestPipe::new(100);
+    outbox.next_run(next.clone(), Box::new(drop));
+    outbox.send("second".into()).await.expect("sent");
+    assert_eq!(next.child_reads(100), b"second\n");
 }

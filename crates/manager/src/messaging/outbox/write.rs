@@ -10,7 +10,7 @@ use procession_wire::{FramePrefix, Framing};
 use tokio::sync::oneshot;
 
 use super::super::pipe::WriteEnd;
-use super::super::queue::{self, Outgoing};
+use super::super::queue::{self, Lane, Outgoing};
 use super::{Closed, Outbox, SendFailure, State, Writer};
 
 /// For so many writes senders wait for each other after one that has served several.
@@ -97,8 +97,17 @@ impl<W: WriteEnd> Outbox<W> {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                 let closed = failed(&error);
                 self.close_locked(&mut state, closed.clone());
+                // Nothing of it was written: it may wait for the next run.
+                let waits = lane == Lane::Messages && state.shut().is_none();
+                if waits {
+                    state.queue.undo_direct(lane);
+                }
                 self.unclaim(&mut state);
-                return Err(SendFailure::Closed(closed));
+                return if waits {
+                    Ok(Direct::Queue)
+                } else {
+                    Err(SendFailure::Closed(closed))
+                };
             }
             short => {
                 let (sender, done) = oneshot::channel();

@@ -203,3 +203,91 @@ fn lanes_wait_each_for_themselves() {
     queue.grant(Lane::Messages, 1);
     assert!(queue.has_work());
 }
+
+/// All that is written of a queue, in one piece.
+fn drain(queue: &mut SendQueue) -> Vec<u8> {
+    let mut out = Vec::new();
+    while queue.has_work() {
+        write(queue, usize::MAX, &mut out);
+    }
+    out
+}
+
+proptest! {
+    /// However much of it one run has got: the next gets the rest, whole and in order, but for the frame of which
+    /// the first has a part.
+    #[test]
+    fn what_one_run_has_not_begun_the_next_gets(
+        lens in prop::collection::vec(prop_oneof![0..40_usize, SMALL - 2..SMALL + 3], 1..20),
+        lines: bool,
+        with_credit: bool,
+        granted in 0..20_usize,
+        got in 0..60_000_usize,
+        twice: bool,
+    ) {
+        let framing = if lines { Framing::Lines } else { Framing::Frames };
+        let with_credit = with_credit && !lines;
+        let mut queue = SendQueue::new(framing, with_credit);
+        let payloads: Vec<_> = lens
+            .iter()
+            .enumerate()
+            .map(|(number, len)| Bytes::from(vec![b'a' + u8::try_from(number).unwrap_or(0); *len]))
+            .collect();
+        for payload in &payloads {
+            queue.push(Outgoing::message(payload.clone()), Some(1), None);
+        }
+        let credit: usize = lens.iter().take(granted).map(|len| len + 16).sum();
+        queue.grant(Lane::Messages, u32::try_from(credit).unwrap_or(0));
+        queue.push(Outgoing::request(1, Bytes::from_static(b"asks"), None), Some(4), None);
+        queue.push_control(FrameHead::Pong(1), b"");
+        let mut out = Vec::new();
+        let mut written = Written::default();
+        if queue.has_work() {
+            written = write(&mut queue, got, &mut out);
+        }
+        let freed = queue.set_aside(true);
+        if twice {
+            let again = queue.set_aside(true);
+            prop_assert_eq!(again.places, [0; LANES]);
+        }
+        prop_assert!(!queue.has_work());
+        let whole = usize::try_from(queue.progress().1).unwrap_or(0);
+        let lost = usize::try_from(queue.given_up()).unwrap_or(0);
+        prop_assert!(lost <= 1);
+        prop_assert_eq!(written.places[0], whole);
+        prop_assert_eq!(freed.places[0], lost);
+        prop_assert_eq!(freed.places[1] + written.places[1], 1, "the request goes with its run");
+        queue.push_message(Bytes::from_static(b"late"), Some(1), None);
+        prop_assert!(!queue.has_work(), "there is no run");
+        queue.begin_run(with_credit);
+        prop_assert!(!(with_credit && queue.has_work()), "the next run has granted nothing");
+        queue.without_credit();
+        let out = drain(&mut queue);
+        let left = payloads[whole + lost..].iter().cloned().chain([Bytes::from_static(b"late")]);
+        if lines {
+            let expected: Vec<u8> = left.flat_map(|line| [&line[..], b"\n"].concat()).collect();
+            prop_assert_eq!(out, expected);
+        } else {
+            let expected: Vec<_> = left.map(Frame::Message).collect();
+            prop_assert_eq!(frames(&out), expected);
+        }
+    }
+}
+
+#[test]
+fn or_all_of_it_is_given_up() {
+    let mut queue = SendQueue::new(Framing::Frames, true);
+    for _ in 0..3 {
+        message(&mut queue, b"queued");
+    }
+    queue.grant(Lane::Messages, 1);
+    let freed = queue.set_aside(false);
+    assert_eq!((freed.places, freed.bytes), ([3, 0, 0], [3, 0, 0]));
+    assert_eq!((queue.given_up(), queue.depth()), (3, (0, 0)));
+    queue.begin_run(false);
+    message(&mut queue, b"of the next run");
+    assert_eq!(
+        frames(&drain(&mut queue)),
+        [Frame::Message("of the next run".into())]
+    );
+}

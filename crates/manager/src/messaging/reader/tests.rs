@@ -33,17 +33,21 @@ fn child(framing: Framing, buffer: usize) -> Child {
         bound: Duration::from_secs(2),
     };
     let source = Source::new(output.clone(), Arc::clone(&exit), bounds);
-    let hub = Hub::new(Limits {
-        messages: buffer,
-        bytes: 1 << 20,
-        overflow: Overflow::Block,
-    });
+    let hub = Hub::new(
+        Limits {
+            messages: buffer,
+            bytes: 1 << 20,
+            overflow: Overflow::Block,
+        },
+        false,
+    );
     let limits = OutboxLimits {
         framing,
         with_credit: true,
         message: LIMIT,
         messages: 8,
         bytes: 1024,
+        undelivered: None,
     };
     let outbox = Outbox::new(input.clone(), limits, Handle::current(), Box::new(drop));
     let decoder = match framing {

@@ -5,6 +5,7 @@ use crate::model::command::{
     Stdin, Transport,
 };
 use crate::model::script::{Script, ScriptRunConfig, ScriptingLanguage};
+use crate::{Backoff, HealthRule, RestartIntensity, RestartPolicy, Supervision, Undelivered};
 use procession_wire::Framing;
 use serde::de::DeserializeOwned;
 use serde::de::value::{BytesDeserializer, Error as ValueError};
@@ -38,6 +39,18 @@ fn full_cmd() -> Cmd {
             watchdog: Some(Duration::from_secs(2)),
         })
         .no_start_deadline()
+        .supervised(
+            Supervision::new(RestartPolicy::Always)
+                .backoff(
+                    Backoff::new(Duration::from_millis(100), Duration::from_secs(5))
+                        .reset_after(Duration::from_secs(7)),
+                )
+                .intensity(RestartIntensity::new(6, Duration::from_secs(8)))
+                .health(HealthRule::new(9, 10))
+                .undelivered(Undelivered::Fail)
+                .keep_runs(11)
+                .seed(12),
+        )
         .logging(
             Logging::stdout_and_stderr()
                 .route(LogRoute::File)
@@ -80,6 +93,15 @@ fn full_cmd_json() -> serde_json::Value {
         "logging": { "streams": "stdout_and_stderr", "route": "file", "limit": 1_048_576 },
         "ready_when": { "notify": { "watchdog_ms": 2000 } },
         "start_deadline_ms": null,
+        "supervised": {
+            "restart": "always",
+            "backoff": { "first_ms": 100, "longest_ms": 5000, "reset_after_ms": 7000 },
+            "intensity": { "restarts": 6, "period_ms": 8000 },
+            "health": { "misses": 9, "successes": 10 },
+            "undelivered": "fail",
+            "keep_runs": 11,
+            "seed": 12,
+        },
         "timeout_ms": 1500,
         "leftovers": "leave",
         "stdin": { "file": "/dev/zero" },
@@ -126,6 +148,37 @@ fn what_messaging_leaves_out_has_its_default() {
     let json = r#"{"program":"w","messaging":{"output":"named_pipe"}}"#;
     let expected = Cmd::new("w").messaging(Messaging::named_pipes().output_only());
     assert_eq!(from_json::<Cmd>(json), expected);
+}
+
+#[test]
+fn what_supervision_leaves_out_has_its_default_and_nothing_wrong_is_taken() {
+    let json = r#"{"program":"w","supervised":{"restart":"never","backoff":{"first_ms":5}}}"#;
+    let backoff = Backoff::new(Duration::from_millis(5), Backoff::default().longest_wait());
+    let rules = Supervision::new(RestartPolicy::Never).backoff(backoff);
+    assert_eq!(from_json::<Cmd>(json), Cmd::new("w").supervised(rules));
+    let of = |rules: &str| error(&format!(r#"{{"program":"w","supervised":{rules}}}"#));
+    for (rules, says) in [
+        (
+            r#"{"restarts":3}"#,
+            "unknown field `restarts`, expected one of `restart`",
+        ),
+        (
+            r#"{"restart":"maybe"}"#,
+            "unknown variant `maybe`, expected one of `never`",
+        ),
+        (r#"{"backoff":{"max":3}}"#, "unknown field `max`"),
+        (
+            r#"{"intensity":{"restarts":10001}}"#,
+            "expected at most 10000 restarts",
+        ),
+        (r#"{"health":{"misses":0}}"#, "expected at least 1 in a row"),
+    ] {
+        let error = of(rules);
+        assert!(
+            error.contains(says) && error.contains("line 1"),
+            "{rules}: {error}"
+        );
+    }
 }
 
 #[test]

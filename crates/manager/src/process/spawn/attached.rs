@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use super::Child;
 use crate::containment::{Group, Root};
@@ -64,12 +65,12 @@ impl Attached {
         self.process_mut().map_or(Ok(()), Child::watch)
     }
 
-    /// See [`Child::exited`].
-    pub(crate) async fn exited(&mut self) -> Option<Reaped> {
+    /// See [`Child::poll_exited`].
+    pub(crate) fn poll_exited(&mut self, cx: &mut Context<'_>) -> Poll<Option<Reaped>> {
         match self {
-            Self::Process(child) => child.exited().await,
+            Self::Process(child) => child.poll_exited(cx),
             #[cfg(any(test, feature = "test-util"))]
-            Self::Scripted(child) => Some(child.exited().await),
+            Self::Scripted(child) => child.poll_exited(cx).map(Some),
         }
     }
 

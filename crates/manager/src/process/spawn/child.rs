@@ -1,9 +1,9 @@
 //! Charge of a running child, until it is reaped.
 
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, kill_process_group, pidfd_send_signal, waitid};
@@ -125,25 +125,25 @@ impl Child {
         Ok(())
     }
 
-    /// Resolves when it has exited and was reaped, with what the kernel says of it; without where
-    /// something else has reaped it. Cancel safe.
-    pub(crate) async fn exited(&mut self) -> Option<os::Reaped> {
+    /// Ready when it has exited and was reaped, with what the kernel says of it; without where
+    /// something else has reaped it.
+    pub(crate) fn poll_exited(&mut self, cx: &mut Context<'_>) -> Poll<Option<os::Reaped>> {
         loop {
             let PidFd::Watched(fd) = &self.pidfd else {
-                return None;
+                return Poll::Ready(None);
             };
             // Its process has it alone, so that there is one waker to keep, and no list of those who wait.
-            let Ok(mut ready) = poll_fn(|cx| fd.poll_read_ready(cx)).await else {
-                return None;
+            let Ok(mut ready) = ready!(fd.poll_read_ready(cx)) else {
+                return Poll::Ready(None);
             };
             ready.clear_ready();
             drop(ready);
             match self.try_reap() {
                 Ok(None) => {}
-                Ok(reaped) => return reaped,
+                Ok(reaped) => return Poll::Ready(reaped),
                 Err(error) => {
                     tracing::warn!(pid = self.pid(), %error, "the exit status of a process is lost: something else in this program has reaped it");
-                    return None;
+                    return Poll::Ready(None);
                 }
             }
         }

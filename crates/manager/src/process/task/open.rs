@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use procession_wire::{FrameDecoder, Framing, LineDecoder};
 use tokio::runtime::Handle;
 
-use super::super::Channels;
 use super::super::close_input::Closing;
 use super::super::spawn::{Launched, LogEnd, LogEndRoute};
+use super::super::{Channels, RunChannels};
 use super::start::{self, Start};
 use super::{SpawnOptions, Task};
 use crate::logs::{
@@ -18,11 +18,12 @@ use crate::messaging::buffer::Limits;
 use crate::messaging::conversation::Conversation;
 use crate::messaging::hub::Hub;
 use crate::messaging::outbox::{Outbox, OutboxLimits};
-use crate::messaging::pipe::ReadPipe;
+use crate::messaging::pipe::{ReadPipe, WritePipe};
 use crate::messaging::reader::{Decoder, Reader, Receivers};
 use crate::messaging::signs::Signs;
 use crate::messaging::source::Source;
 use crate::model::Messaging;
+use crate::supervision::Undelivered;
 
 /// Messages and bytes that wait to be written to one child.
 const QUEUED_BYTES: usize = 1024 * 1024;
@@ -36,67 +37,107 @@ impl Task {
     ) -> std::io::Result<()> {
         let mut child = launched.child;
         child.watch()?;
-        let mut channels = Channels {
-            outbox: None,
-            hub: None,
-            conversation: None,
-            pings: None,
-            log_readers: self.context.log_readers.clone(),
-            logs: Logs::default(),
-            closing: Closing::of(launched.ends.input_opened),
-            program: launched.program,
-        };
+        let number = self.process.info().run();
+        let mut run = RunChannels::new(number, Closing::of(launched.ends.input_opened));
         let signs = Signs::default();
         let mut start = Start::new(&launched.startup, launched.messaging.as_ref(), &signs);
+        let mut outbox = None;
+        let mut hub = None;
+        let mut reader = None;
         if let Some(messaging) = &launched.messaging {
             if let Some(end) = launched.ends.input {
                 let pipe = end.into_writer()?;
-                let has_output = launched.ends.output.is_some();
-                let limits = outbox_limits(messaging, has_output);
-                let runtime = Handle::current();
-                let release = channels.closing.release(&self.exit, runtime.clone());
-                channels.outbox = Some(Outbox::new(pipe, limits, runtime, release));
+                let undelivered = launched.supervision.map(|rules| rules.undelivered_policy());
+                let limits = outbox_limits(messaging, launched.ends.output.is_some(), undelivered);
+                outbox = Some(self.outbox(pipe, limits, &run.closing)?);
             }
             if let Some(end) = launched.ends.output {
-                let hub = Hub::new(hub_limits(messaging));
+                let all = self.hub(messaging, launched.supervision.is_some())?;
                 let pipe = end.into_reader()?;
                 let source = self.source(pipe);
-                if let Some(outbox) = frames_to(&channels, messaging) {
+                let frames = messaging.chosen_framing() == Framing::Frames;
+                if let Some(outbox) = outbox.clone().filter(|_| frames) {
                     let (id, runtime) = (self.process.id(), Handle::current());
-                    let asked = Conversation::new(id, outbox, launched.handler, runtime);
-                    channels.pings = start.send_pings(messaging, &asked);
-                    channels.conversation = Some(asked);
+                    let handler = self.process.handler().or(launched.handler);
+                    let asked = Conversation::new(id, outbox, handler, runtime);
+                    run.pings = start.send_pings(messaging, &asked);
+                    run.conversation = Some(asked);
                 }
                 let receivers = Receivers {
-                    hub: Arc::clone(&hub),
-                    conversation: channels.conversation.clone(),
+                    hub: Arc::clone(&all),
+                    conversation: run.conversation.clone(),
                     signs,
-                    pings: channels.pings.clone(),
+                    pings: run.pings.clone(),
                 };
-                let reader = Reader::new(source, decoder(messaging), receivers);
-                self.outputs.spawn(reader.run());
-                channels.hub = Some(hub);
+                reader = Some(Reader::new(source, decoder(messaging), receivers));
+                hub = Some(all);
             }
         }
         let budget = Budget::new(launched.log_limit);
         for end in launched.ends.logs {
-            self.capture(end, options, &budget, &mut channels.logs)?;
+            self.capture(end, options, &budget, &mut run.logs)?;
         }
         let hooks = [launched.log_hook, self.context.log_hook.clone()];
-        self.start_hooks(&channels.logs, hooks);
-        self.process.open(channels);
+        self.start_hooks(&run.logs, hooks);
+        if let Some(channels) = self.process.channels() {
+            channels.next_run(run);
+        } else {
+            let readers = self.context.log_readers.clone();
+            let mut channels = Channels::new(outbox, hub.clone(), readers, launched.program, run);
+            channels.past = launched.supervision.map(|_| Box::default());
+            self.process.open(channels);
+        }
+        if let Some(reader) = reader {
+            // Whoever is told of the run finds its channels, and what it writes comes after that.
+            if let Some(hub) = hub.filter(|_| number > 0) {
+                hub.next_run(number);
+            }
+            self.run.outputs.spawn(reader.run());
+        }
         let readiness = launched.startup.readiness.as_ref();
         let log =
             readiness.and_then(|wanted| start::follower(&self.process, &self.context, wanted));
         start.watch(launched.startup.socket, log);
-        self.start = Some(start);
-        self.max_rss_before = launched.max_rss_before;
-        self.child = Some(child);
+        self.run.start = Some(start);
+        self.run.max_rss_before = launched.max_rss_before;
+        self.run.child = Some(child);
         Ok(())
     }
 
+    /// The process's outbox, from now on with this pipe.
+    fn outbox(
+        &self,
+        pipe: WritePipe,
+        limits: OutboxLimits,
+        closing: &Closing,
+    ) -> std::io::Result<Arc<Outbox>> {
+        let runtime = Handle::current();
+        let release = closing.release(&self.run.exit, runtime.clone());
+        let Some(channels) = self.process.channels() else {
+            return Ok(Outbox::new(pipe, limits, runtime, release));
+        };
+        match &channels.outbox {
+            Some(outbox) if outbox.framing() == limits.framing => {
+                outbox.next_run(pipe, release);
+                Ok(Arc::clone(outbox))
+            }
+            _ => Err(other_messaging()),
+        }
+    }
+
+    /// The process's subscriptions.
+    fn hub(&self, messaging: &Messaging, with_runs: bool) -> std::io::Result<Arc<Hub>> {
+        let Some(channels) = self.process.channels() else {
+            return Ok(Hub::new(hub_limits(messaging), with_runs));
+        };
+        let Some(hub) = &channels.hub else {
+            return Err(other_messaging());
+        };
+        Ok(Arc::clone(hub))
+    }
+
     fn source(&self, pipe: ReadPipe) -> Source<ReadPipe> {
-        Source::new(pipe, Arc::clone(&self.exit), self.context.drain)
+        Source::new(pipe, Arc::clone(&self.run.exit), self.context.drain)
     }
 
     fn capture(
@@ -137,17 +178,17 @@ impl Task {
                 let watch = Watch {
                     log,
                     file,
-                    exit: Arc::clone(&self.exit),
+                    exit: Arc::clone(&self.run.exit),
                     events: Arc::clone(&self.context.files),
                     bounds: self.context.drain,
                     pool: self.context.log_readers.clone(),
                 };
-                self.outputs.spawn(watch.run());
+                self.run.outputs.spawn(watch.run());
                 return Ok(());
             }
         };
         let source = self.source(ReadPipe::new(pipe, false)?);
-        self.outputs.spawn(Capture { source, target }.run());
+        self.run.outputs.spawn(Capture { source, target }.run());
         Ok(())
     }
 
@@ -155,17 +196,19 @@ impl Task {
         for hook in hooks.into_iter().flatten() {
             for log in logs.all() {
                 let follower = log.follow(FollowFrom::Beginning, &self.context.log_readers);
-                self.log_hooks
+                self.run
+                    .log_hooks
                     .spawn(hook.clone().run(self.process.id(), follower));
             }
         }
     }
 }
 
-/// The way to a child that speaks frames.
-fn frames_to(channels: &Channels, messaging: &Messaging) -> Option<Arc<Outbox>> {
-    let frames = messaging.chosen_framing() == Framing::Frames;
-    channels.outbox.clone().filter(|_| frames)
+/// A run has other channels than the first had.
+fn other_messaging() -> std::io::Error {
+    std::io::Error::other(
+        "its messaging is not that of its first run: what is supervised has to keep its pipes and its framing",
+    )
 }
 
 fn decoder(messaging: &Messaging) -> Decoder {
@@ -179,7 +222,11 @@ fn decoder(messaging: &Messaging) -> Decoder {
     }
 }
 
-fn outbox_limits(messaging: &Messaging, has_output: bool) -> OutboxLimits {
+fn outbox_limits(
+    messaging: &Messaging,
+    has_output: bool,
+    undelivered: Option<Undelivered>,
+) -> OutboxLimits {
     OutboxLimits {
         framing: messaging.chosen_framing(),
         // A child that only reads sends no hello and grants nothing.
@@ -187,6 +234,7 @@ fn outbox_limits(messaging: &Messaging, has_output: bool) -> OutboxLimits {
         message: messaging.largest_message(),
         messages: messaging.buffered_messages(),
         bytes: messaging.buffered_bytes().max(QUEUED_BYTES),
+        undelivered,
     }
 }
 

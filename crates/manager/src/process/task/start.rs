@@ -6,7 +6,6 @@
 //!  notification socket ──► READY, STATUS, WATCHDOG ──────────────┘
 //! ```
 
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
@@ -131,16 +130,21 @@ impl Start {
         self.awaits == Awaits::Nothing
     }
 
-    /// Resolves with what happened. Cancel safe.
-    pub(super) async fn next(&mut self) -> News {
-        tokio::select! {
-            () = poll_fn(|cx| self.signs.poll_changed(cx)) => News::Seen,
-            Some(told) = next_told(&mut self.told) => News::Told(told),
-            reason = poll_fn(|cx| poll_ended(&mut self.ending, cx)) => {
-                self.ending = None;
-                News::Ended(reason)
-            }
+    /// Ready with what happened.
+    pub(super) fn poll_next(&mut self, cx: &mut task::Context<'_>) -> Poll<News> {
+        if self.signs.poll_changed(cx).is_ready() {
+            return Poll::Ready(News::Seen);
         }
+        if let Some(told) = &mut self.told
+            && let Poll::Ready(Some(told)) = told.poll_recv(cx)
+        {
+            return Poll::Ready(News::Told(told));
+        }
+        if let Poll::Ready(reason) = poll_ended(&mut self.ending, cx) {
+            self.ending = None;
+            return Poll::Ready(News::Ended(reason));
+        }
+        Poll::Pending
     }
 
     /// Watches for what it is to show.
@@ -269,6 +273,11 @@ impl Start {
                 inputs.push(Input::StartBroken);
             }
         }
+        // What writes nothing that is believed is of no use to whoever keeps it up.
+        let begun = self.has_begun(&seen, process);
+        if begun && seen.lost.is_some() && !seen.at_end && process.is_supervised() {
+            inputs.push(Input::Unresponsive);
+        }
         inputs.extend(self.heeds(&seen, process, context));
         inputs
     }
@@ -330,14 +339,6 @@ fn poll_ended(ending: &mut Option<Box<Ending>>, cx: &mut task::Context<'_>) -> P
     };
     let over = ending.timer.as_mut().poll(cx);
     over.map(|()| Arc::clone(&ending.reason))
-}
-
-/// Resolves with what is told next.
-async fn next_told(told: &mut Option<mpsc::Receiver<Told>>) -> Option<Told> {
-    match told {
-        Some(told) => told.recv().await,
-        None => std::future::pending().await,
-    }
 }
 
 /// The first line that shows that it is ready.

@@ -28,7 +28,8 @@ impl<T> Tasks<T> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, JoinError>>> {
+    /// See [`next`](Self::next).
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, JoinError>>> {
         for (index, task) in self.0.iter_mut().enumerate() {
             if let Poll::Ready(ended) = Pin::new(task).poll(cx) {
                 self.0.swap_remove(index);
