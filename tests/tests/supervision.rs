@@ -1,17 +1,22 @@
 //! Processes that are kept up, with real children: what stays over their runs, and what goes with each.
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use procession_manager::{
     Backoff, Cmd, Event, EventStream, ExitCause, Framing, HealthCheck, HealthRule, LogStream,
-    Logging, LogsQuery, Messaging, PermanentEnd, ProcessHandle, ProcessState, ReceiveMessageError,
-    RestartIntensity, RestartPolicy, Signal, Supervision, TryMessageStreamExt as _,
+    Logging, LogsQuery, Messaging, PermanentEnd, ProcessHandle, ProcessManager, ProcessState,
+    ReceiveMessageError, RestartIntensity, RestartPolicy, Runnable, Signal, Supervision,
+    TryMessageStreamExt as _,
 };
 use procession_tests::{
     Within as _, checked, checked_for, eventually, fixture, procfs, programs, workers,
 };
+use tokio::sync::mpsc;
 
 const MOMENT: Duration = Duration::from_millis(1);
 const SOON: Duration = Duration::from_secs(20);
@@ -351,5 +356,54 @@ fn a_shutdown_ends_it_while_it_runs_waits_and_starts() {
             // Some of these are being started at any time.
             test.spawn(sh("exit 1").supervised(always())).await;
         }
+    });
+}
+
+/// Exits at first. Its second start waits until it is let go, and fails then.
+struct FailsLater {
+    starts: AtomicU64,
+    begun: mpsc::Sender<()>,
+    gate: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Runnable for FailsLater {
+    fn bootstrap_cmd(&self, _: &Path) -> Result<Cmd, String> {
+        if self.starts.fetch_add(1, Ordering::SeqCst) == 0 {
+            return Ok(sh("exit 1").supervised(always()));
+        }
+        self.begun
+            .blocking_send(())
+            .map_err(|error| error.to_string())?;
+        let _ = self.gate.lock().unwrap().recv();
+        Err("on purpose".to_owned())
+    }
+}
+
+#[test]
+fn a_shutdown_is_not_lost_on_a_start_that_fails() {
+    checked(async |test| {
+        let manager = ProcessManager::spawn(test.scratch()).unwrap();
+        let (begun, mut has_begun) = mpsc::channel(1);
+        let (open, gate) = std::sync::mpsc::channel();
+        let what = FailsLater {
+            starts: AtomicU64::new(0),
+            begun,
+            gate: Mutex::new(gate),
+        };
+        manager.spawn(what).within("its start").await.unwrap();
+        has_begun.recv().within("its second start").await.unwrap();
+        let down = {
+            let manager = manager.clone();
+            tokio::spawn(async move { manager.shutdown().await })
+        };
+        // From when it takes no more, its processes have been told.
+        while manager
+            .spawn(Cmd::new("true"))
+            .within("an answer")
+            .await
+            .is_ok()
+        {}
+        open.send(()).unwrap();
+        down.within("the end").await.unwrap().unwrap();
     });
 }

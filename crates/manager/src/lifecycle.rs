@@ -168,6 +168,11 @@ impl Lifecycle {
         }
     }
 
+    /// Whether it is to be forgotten when it has finished.
+    pub(crate) fn removes_at_end(&self) -> bool {
+        self.remove_at_end
+    }
+
     /// What it is to keep to; known before it runs.
     pub(crate) fn plan(&mut self, plan: Plan) {
         self.plan = plan;

@@ -115,6 +115,8 @@ struct State<W> {
     release: Release<W>,
     /// Another run may follow; see [`OutboxLimits::undelivered`].
     undelivered: Option<Undelivered>,
+    /// The pipe of a run that has begun while somebody still writes to that of the last.
+    next: Option<Box<(W, Release<W>)>>,
     claimed: bool,
     /// Somebody leaves what it has queued to whoever has the claim.
     relied_on: bool,
@@ -157,6 +159,7 @@ impl<W: WriteEnd> Outbox<W> {
                 pipe: Some(Arc::new(pipe)),
                 release,
                 undelivered: limits.undelivered,
+                next: None,
                 claimed: false,
                 relied_on: false,
                 closing: false,
@@ -502,6 +505,10 @@ impl<W: WriteEnd> Outbox<W> {
             self.clear(state);
             self.progress.notify_waiters();
         }
+        if let Some(next) = state.next.take() {
+            let (pipe, release) = *next;
+            self.begin_run(state, pipe, release);
+        }
     }
 
     fn close_locked(&self, state: &mut State<W>, reason: Closed) {
@@ -544,14 +551,23 @@ impl<W: WriteEnd> Outbox<W> {
     pub(crate) fn next_run(self: &Arc<Self>, pipe: W, release: Release<W>) {
         {
             let mut state = self.lock();
-            state.pipe = Some(Arc::new(pipe));
-            state.release = release;
-            state.closed = None;
-            state.closing = false;
-            state.crowd = 0;
-            state.queue.begin_run(self.limits.with_credit);
+            if state.claimed {
+                // What the last run has of the queue is not known yet; whoever writes looks here before it goes.
+                state.next = Some(Box::new((pipe, release)));
+                return;
+            }
+            self.begin_run(&mut state, pipe, release);
         }
         self.pump();
+    }
+
+    fn begin_run(&self, state: &mut State<W>, pipe: W, release: Release<W>) {
+        state.pipe = Some(Arc::new(pipe));
+        state.release = release;
+        state.closed = None;
+        state.closing = false;
+        state.crowd = 0;
+        state.queue.begin_run(self.limits.with_credit);
     }
 
     /// No other run follows: closes for ever.

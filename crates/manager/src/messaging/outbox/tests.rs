@@ -360,6 +360,15 @@ impl Meanwhile {
         writes: usize,
         act: fn(&Arc<Outbox<Self>>),
     ) -> (TestPipe, Arc<Outbox<Self>>) {
+        Self::limited(capacity, writes, act, limits(Framing::Lines))
+    }
+
+    fn limited(
+        capacity: usize,
+        writes: usize,
+        act: fn(&Arc<Outbox<Self>>),
+        limits: OutboxLimits,
+    ) -> (TestPipe, Arc<Outbox<Self>>) {
         let pipe = Self {
             pipe: TestPipe::new(capacity),
             outbox: Arc::default(),
@@ -367,7 +376,6 @@ impl Meanwhile {
             act,
         };
         let (inner, place) = (pipe.pipe.clone(), Arc::clone(&pipe.outbox));
-        let limits = limits(Framing::Lines);
         let outbox = Outbox::new(pipe, limits, Handle::current(), Box::new(drop));
         place.set(Arc::downgrade(&outbox)).expect("set once");
         (inner, outbox)
@@ -537,4 +545,29 @@ async fn an_input_that_is_closed_is_open_again_in_the_next_run() {
     outbox.next_run(next.clone(), Box::new(drop));
     outbox.send("second".into()).await.expect("sent");
     assert_eq!(next.child_reads(100), b"second\n");
+}
+
+/// The writer is still at the pipe of the run that has ended, and has not told how much went there.
+#[tokio::test]
+async fn a_run_that_begins_while_the_last_is_written_to_gets_no_rest_of_its_frame() {
+    static NEXT: std::sync::OnceLock<TestPipe> = std::sync::OnceLock::new();
+    let next = NEXT.get_or_init(|| TestPipe::new(100));
+    let limits = followed(Framing::Lines, Undelivered::NextRun);
+    let act = |outbox: &Arc<Outbox<Meanwhile>>| {
+        outbox.close(Closed::Exited);
+        outbox.try_send(&"meanwhile".into()).expect("queued");
+        let pipe = Meanwhile {
+            pipe: NEXT.get().expect("made before").clone(),
+            outbox: Arc::default(),
+            writes: Arc::default(),
+            act: |_| {},
+        };
+        outbox.next_run(pipe, Box::new(drop));
+    };
+    let (pipe, outbox) = Meanwhile::limited(4, 1, act, limits);
+    let sent = timeout(Duration::from_secs(30), outbox.send("1234567890".into()));
+    sent.await.expect("an answer").expect_err("not all of it");
+    assert_eq!(pipe.child_reads(100), b"1234");
+    outbox.send("late".into()).await.expect("sent");
+    assert_eq!(next.child_reads(100), b"meanwhile\nlate\n");
 }

@@ -504,11 +504,16 @@ impl Task {
             }
             Err(error) => {
                 tracing::warn!(process = %self.process.id(), run, %error, "cannot be started again");
+                // What was asked of the run that did not come to be: it holds for the process.
+                let removes = self.run.lifecycle.removes_at_end();
                 self.run = Run::new(Lifecycle::finished());
                 if let Some(service) = &mut self.service {
                     service.tell(supervision::Input::StartFailed { run });
                 }
                 self.after_a_run(None).await;
+                if removes {
+                    self.apply(Input::Remove, clock::now()).await;
+                }
             }
         }
     }
