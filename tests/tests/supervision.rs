@@ -61,13 +61,9 @@ fn killed_at_random_five_hundred_times_it_is_up_again_each_time() {
             // A prime modulus and a primitive root: every wait from 0 to 4 ms, in no order.
             dice = dice * 48_271 % 2_147_483_647;
             let wait = Duration::from_micros(dice % 4000);
-            let pid = child.get_process_info().await.unwrap().pid();
+            // Not to wait for anything: this is the moment at which it is killed.
             tokio::time::sleep(wait).await;
-            if let Some(pid) = pid {
-                let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
-                // It is our child and not reaped, or its number is nobody's for a while: numbers go round slowly.
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
+            let _ = child.signal(Signal::KILL).await;
             let now = loop {
                 match messages.next().within("the next run").await.unwrap() {
                     Err(ReceiveMessageError::NewRun(run)) => break run,

@@ -296,8 +296,7 @@ impl Process {
     /// Resolves when the run that is alive has exited, or another has begun.
     async fn exited(&self) {
         let run = self.status().run();
-        self.when(|status| (status.report.is_some() || status.run() != run).then_some(()))
-            .await;
+        self.run_ended(run).await;
     }
 
     /// Which of its runs is talked to, counted from 0.
@@ -448,19 +447,31 @@ impl Process {
         Ok(())
     }
 
+    async fn query(
+        &self,
+        run: &RunChannels,
+        stream: LogStream,
+        query: LogsQuery,
+        pool: &Pool,
+    ) -> Result<LogPage, GetLogsError> {
+        let page = run.logs.query(stream, query, pool).await?;
+        // Its files may have gone meanwhile.
+        if self.is_gone() {
+            return Err(GetLogsError::ProcessNotFound(self.id));
+        }
+        Ok(page)
+    }
+
     pub(crate) async fn query_logs(
         &self,
         stream: LogStream,
         query: LogsQuery,
         pool: &Pool,
     ) -> Result<LogPage, GetLogsError> {
-        let gone = GetLogsError::ProcessNotFound(self.id);
         let Some(channels) = self.channels() else {
-            return Err(gone);
+            return Err(GetLogsError::ProcessNotFound(self.id));
         };
-        let page = channels.run().logs.query(stream, query, pool).await?;
-        // Its files may have gone meanwhile.
-        if self.is_gone() { Err(gone) } else { Ok(page) }
+        self.query(&channels.run(), stream, query, pool).await
     }
 
     pub(crate) async fn query_run_logs(
@@ -470,9 +481,8 @@ impl Process {
         query: LogsQuery,
         pool: &Pool,
     ) -> Result<LogPage, GetLogsError> {
-        let gone = GetLogsError::ProcessNotFound(self.id);
         let Some(channels) = self.channels() else {
-            return Err(gone);
+            return Err(GetLogsError::ProcessNotFound(self.id));
         };
         // The look at those that have ended comes last: a run goes there before another takes its place.
         let found = Some(channels.run()).filter(|found| found.number == run);
@@ -480,8 +490,7 @@ impl Process {
         let Some(run) = found.or_else(past) else {
             return Err(GetLogsError::RunNotFound(run));
         };
-        let page = run.logs.query(stream, query, pool).await?;
-        if self.is_gone() { Err(gone) } else { Ok(page) }
+        self.query(&run, stream, query, pool).await
     }
 
     pub(crate) fn follow_logs(

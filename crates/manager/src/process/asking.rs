@@ -94,8 +94,8 @@ impl Process {
         }
     }
 
-    /// Resolves when this run has exited.
-    async fn run_ended(&self, run: u64) {
+    /// Resolves when this run has exited, or another has begun.
+    pub(super) async fn run_ended(&self, run: u64) {
         self.when(|status| (status.report.is_some() || status.run() != run).then_some(()))
             .await;
     }
@@ -120,7 +120,10 @@ impl Process {
         }
         let past = || self.channels()?.past.as_ref()?.channels(run);
         match past() {
-            Some(run) => self.read_last_lines(&run).await,
+            Some(run) => {
+                let lines = timeout(LAST_LINES, self.read_last_lines(&run)).await;
+                lines.unwrap_or_default()
+            }
             None => LastLines::default(),
         }
     }

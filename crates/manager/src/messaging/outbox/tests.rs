@@ -541,10 +541,11 @@ async fn an_input_that_is_closed_is_open_again_in_the_next_run() {
     ));
     assert_eq!(gone.child_reads(100), b"first\n");
     outbox.close(Closed::Exited);
-    let next = TestPipe::new(100);
+    let next = TestPipe::new(1);
     outbox.next_run(next.clone(), Box::new(drop));
-    outbox.send("second".into()).await.expect("sent");
-    assert_eq!(next.child_reads(100), b"second\n");
+    outbox.try_send(&"second".into()).expect("taken over");
+    outbox.try_send(&"third".into()).expect("there are places");
+    assert_eq!(read(&next, 13).await, b"second\nthird\n");
 }
 
 /// The writer is still at the pipe of the run that has ended, and has not told how much went there.
