@@ -18,17 +18,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
 
 use crate::containment::Swept;
 use crate::id::ProcessId;
 use crate::lifecycle::ExitReport;
 use crate::logs::LogStream;
+use crate::ring::{Heard, Listener, RING, Ring};
 use crate::supervision::PermanentEnd;
-
-/// Events that a listener may be behind.
-const RING: usize = 1024;
 
 /// Something that happened to a process, or to the manager.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,7 +218,7 @@ impl fmt::Display for Event {
 /// Where events are told.
 #[derive(Debug)]
 pub(crate) struct Events {
-    ring: broadcast::Sender<Event>,
+    ring: Ring<Event>,
     /// What happened before anybody listened.
     early: Mutex<Option<VecDeque<Event>>>,
 }
@@ -230,7 +226,7 @@ pub(crate) struct Events {
 impl Events {
     pub(crate) fn new() -> Self {
         Self {
-            ring: broadcast::Sender::new(RING),
+            ring: Ring::new(),
             early: Mutex::new(Some(VecDeque::new())),
         }
     }
@@ -241,7 +237,7 @@ impl Events {
 
     pub(crate) fn tell(&self, event: Event) {
         tracing::debug!(%event);
-        let _ = self.ring.send(event);
+        self.ring.tell(event);
     }
 
     /// Tells what happens at the start of the manager: kept for the first listener, if there is none.
@@ -260,21 +256,14 @@ impl Events {
     /// All events from now on; for the first listener also those of the start.
     pub(crate) fn listen(&self) -> EventStream {
         let mut early = self.early();
-        EventStream::new(
-            early.take().unwrap_or_default(),
-            self.ring.subscribe(),
-            None,
-        )
+        EventStream::new(early.take().unwrap_or_default(), self.ring.listen(), None)
     }
 
     /// The events of one process from now on.
     pub(crate) fn listen_to(&self, id: ProcessId) -> EventStream {
-        EventStream::new(VecDeque::new(), self.ring.subscribe(), Some(id))
+        EventStream::new(VecDeque::new(), self.ring.listen(), Some(id))
     }
 }
-
-type Receiving =
-    Pin<Box<dyn Future<Output = (Result<Event, RecvError>, broadcast::Receiver<Event>)> + Send>>;
 
 /// The events of a manager, or of one process: a [`Stream`] of [`Event`]s.
 ///
@@ -285,19 +274,15 @@ type Receiving =
 #[must_use = "streams do nothing unless polled"]
 pub struct EventStream {
     early: VecDeque<Event>,
-    receiving: Option<Receiving>,
+    listener: Listener<Event>,
     process: Option<ProcessId>,
 }
 
 impl EventStream {
-    fn new(
-        early: VecDeque<Event>,
-        receiver: broadcast::Receiver<Event>,
-        process: Option<ProcessId>,
-    ) -> Self {
+    fn new(early: VecDeque<Event>, listener: Listener<Event>, process: Option<ProcessId>) -> Self {
         Self {
             early,
-            receiving: Some(receive(receiver)),
+            listener,
             process,
         }
     }
@@ -306,7 +291,7 @@ impl EventStream {
     pub(crate) fn ended() -> Self {
         Self {
             early: VecDeque::new(),
-            receiving: None,
+            listener: Listener::ended(),
             process: None,
         }
     }
@@ -320,13 +305,6 @@ impl EventStream {
     }
 }
 
-fn receive(mut receiver: broadcast::Receiver<Event>) -> Receiving {
-    Box::pin(async move {
-        let event = receiver.recv().await;
-        (event, receiver)
-    })
-}
-
 impl Stream for EventStream {
     type Item = Event;
 
@@ -335,21 +313,16 @@ impl Stream for EventStream {
             return Poll::Ready(Some(event));
         }
         loop {
-            let Some(receiving) = &mut self.receiving else {
-                return Poll::Ready(None);
-            };
-            let (received, receiver) = std::task::ready!(receiving.as_mut().poll(cx));
-            let event = match received {
-                Ok(event) => event,
-                Err(RecvError::Lagged(count)) => Event::Missed(count),
-                Err(RecvError::Closed) => {
-                    self.receiving = None;
-                    return Poll::Ready(None);
-                }
+            let event = match std::task::ready!(self.listener.poll_next(cx)) {
+                Some(Heard::Told(event)) => event,
+                Some(Heard::Missed(count)) => Event::Missed(count),
+                None => return Poll::Ready(None),
             };
             let last = self.process.is_some()
                 && matches!(&event, Event::Removed { id, .. } if Some(*id) == self.process);
-            self.receiving = (!last).then(|| receive(receiver));
+            if last {
+                self.listener.end();
+            }
             if self.concerns(&event) {
                 return Poll::Ready(Some(event));
             }

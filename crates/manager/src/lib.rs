@@ -60,7 +60,9 @@ pub mod manager;
 mod messaging;
 pub mod model;
 mod os;
+mod pool;
 mod process;
+mod ring;
 mod run;
 mod run_dir;
 mod shutdown;
@@ -81,14 +83,17 @@ pub use manager::{
     FollowLogsError, GetLogsError, GetProcessInfoError, HandlerError, HealthCheck, HealthRule,
     HealthState, INPUT_PIPE_ENV_NAME, ItemError, KeepLogsError, KillProcessError, LastLines,
     LogCursor, LogFollower, LogHook, LogLine, LogPage, LogStream, LogsQuery, MAX_RESTARTS,
-    ManagerError, Message, MessageSink, MessageStream, MessageStreamExt, OUTPUT_PIPE_ENV_NAME,
-    OutputState, PROCESS_DATA_DIR_ENV_NAME, PermanentEnd, ProcessHandle, ProcessId, ProcessInfo,
-    ProcessManager, ProcessManagerBuilder, ProcessManagerHandle, ProcessState, ReadMessageError,
+    ManagerError, MapMonitor, MapProgress, Message, MessageSink, MessageStream, MessageStreamExt,
+    OUTPUT_PIPE_ENV_NAME, OutputState, PROCESS_DATA_DIR_ENV_NAME, PermanentEnd, PoolEvent,
+    PoolEventStream, PoolMap, PoolNotReady, PoolRequestError, PoolRequestOptions, PoolStats,
+    ProcessHandle, ProcessId, ProcessInfo, ProcessManager, ProcessManagerBuilder,
+    ProcessManagerHandle, ProcessPool, ProcessPoolBuilder, ProcessState, ReadMessageError,
     ReceiveDeserializedMessageError, ReceiveMessageError, RemovalReason, RemoveProcessError,
-    ReplyItems, Request, RequestError, RequestHandler, ResourceUsage, RestartIntensity,
-    RestartPolicy, ResultStreamExt, Run, RunError, RunInfo, RunOutput, ScopedProcessHandle,
-    ShutdownSignals, Signal, SignalProcessError, SpawnProcessError, Statistics, StopProcessError,
-    Supervision, Swept, TryMessageStreamExt, Undelivered, WaitError, WaitReadyError,
+    ReplyItems, Request, RequestError, RequestHandler, RequestName, ResourceUsage,
+    RestartIntensity, RestartPolicy, ResultStreamExt, Run, RunError, RunInfo, RunOutput,
+    ScopedProcessHandle, ShutdownSignals, Signal, SignalProcessError, SpawnProcessError,
+    StartPoolError, Statistics, StopProcessError, Supervision, Swept, TryMessageStreamExt,
+    Undelivered, UnorderedPoolMap, WaitError, WaitReadyError, WhenFull, WorkerState, WorkerStats,
     WriteMessageError,
 };
 #[doc(no_inline)]

@@ -57,6 +57,11 @@ pub use crate::messaging::answering::{HandlerError, ItemError, Request, RequestH
 pub use crate::messaging::hub::MessageStream;
 pub use crate::messaging::sink::MessageSink;
 use crate::model::Runnable;
+pub use crate::pool::{
+    MapMonitor, MapProgress, PoolEvent, PoolEventStream, PoolMap, PoolNotReady, PoolRequestError,
+    PoolRequestOptions, PoolStats, ProcessPool, ProcessPoolBuilder, RequestName, StartPoolError,
+    UnorderedPoolMap, WhenFull, WorkerState, WorkerStats,
+};
 use crate::process::Process;
 use crate::process::task::{SpawnOptions, SpawnReply, Task};
 pub use crate::run::{DEFAULT_OUTPUT_LIMIT, Run, RunOutput};

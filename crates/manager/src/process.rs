@@ -79,6 +79,8 @@ pub(crate) struct Status {
     pub(crate) ended_at: Option<SystemTime>,
     pub(crate) report: Option<Arc<ExitReport>>,
     pub(crate) start: StartState,
+    /// It has started: what it was to show it has shown.
+    pub(crate) begun: bool,
     /// What it says of itself.
     pub(crate) text: Option<Arc<str>>,
     /// There where it is supervised.
@@ -246,6 +248,7 @@ impl Process {
             ended_at: None,
             report: None,
             start: StartState::Pending,
+            begun: false,
             text: None,
             service: None,
         };
@@ -280,7 +283,7 @@ impl Process {
     }
 
     /// Resolves with what is found in the status, once that is there; `None` if the task has ended without it.
-    async fn when<T>(&self, find: impl Fn(&Status) -> Option<T>) -> Option<T> {
+    pub(crate) async fn when<T>(&self, find: impl Fn(&Status) -> Option<T>) -> Option<T> {
         loop {
             // Made before the look: what changes in between wakes it.
             let changed = self.changed.notified();

@@ -10,6 +10,7 @@
 //! every state meets every input in a test. What stays over the runs and what goes with each is in
 //! `docs/architecture.md`.
 
+pub(crate) mod dispatch;
 mod restart;
 
 pub use restart::{

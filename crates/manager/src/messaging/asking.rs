@@ -110,6 +110,13 @@ impl<W: WriteEnd> Asking<W> {
         }
     }
 
+    /// Tells the child that the answer is not wanted any more. Its end comes all the same.
+    pub(crate) fn cancel(&self) {
+        if self.placed {
+            self.conversation.outbox().cancel_request(self.id);
+        }
+    }
+
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         // Not written: nothing will come. What is written may be answered whatever becomes of the input.
         if let Some(sent) = &mut self.sent

@@ -172,6 +172,19 @@ impl Process {
         .await;
     }
 
+    /// Waits until it has shown what it was to show: its sign of readiness, or where there is none to wait for, its
+    /// hello.
+    pub(crate) async fn wait_begun(&self) -> Result<(), WaitReadyError> {
+        let known = |status: &Status| {
+            let failed = matches!(status.start, StartState::Failed(_));
+            (status.begun || failed || status.report.is_some()).then_some(status.begun)
+        };
+        if self.when(known).await == Some(true) {
+            return Ok(());
+        }
+        self.wait_ready().await.map(drop)
+    }
+
     pub(crate) async fn wait_ready(&self) -> Result<String, WaitReadyError> {
         let id = self.id;
         let known = |status: &Status| {

@@ -376,6 +376,7 @@ impl Task {
 
     async fn apply(&mut self, input: Input, now: Instant) {
         if input == Input::Begun {
+            self.process.publish(|status| status.begun = true);
             self.service_started();
         }
         for effect in self.run.lifecycle.step(input, now) {

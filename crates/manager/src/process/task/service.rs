@@ -486,6 +486,7 @@ impl Task {
                     }
                     status.report = None;
                     status.start = StartState::Pending;
+                    status.begun = false;
                     status.text = None;
                     status.ended_at = None;
                     status.started_at = Some(launched.started_at);

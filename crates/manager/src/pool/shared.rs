@@ -1,0 +1,569 @@
+//! What callers, workers and the driver of a pool share: the state machine, and where each request is.
+//!
+//! ```text
+//!  callers ── Submit, Answered, Dropped ──┐              ┌── turns: a worker to ask, or a failure ──► callers
+//!  workers ── ready, failed, ended ───────┼─► Dispatch ──┤
+//!  driver ─── Tick, Start ────────────────┘              └── orders: start, stop, kill ──► driver
+//! ```
+//!
+//! Each step is taken under the lock by whoever has something to tell, and whoever it concerns is woken after it.
+//! So a request goes from its caller to the worker and back with no task in between.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::{PoolEvent, PoolRequestOptions, RequestName};
+use crate::clock;
+use crate::flag::Flag;
+use crate::process::Process;
+use crate::ring::Ring;
+use crate::supervision::dispatch::{
+    Dispatch, Effect, FailReason, Input, PoolRules, PoolStats, Refusal, WorkerState, WorkerStats,
+};
+
+/// What is to be done with the workers.
+#[derive(Debug)]
+pub(super) enum Order {
+    Start(u64),
+    Stop(Arc<Process>),
+    Kill(Arc<Process>),
+}
+
+/// What a caller is to do next.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// Ask this worker.
+    Go { worker: u64, process: Arc<Process> },
+    /// It has failed.
+    Failed(Failure),
+    /// It was not taken.
+    Refused(Refusal),
+}
+
+/// Why a request has failed.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub(super) reason: FailReason,
+    pub(super) attempts: u32,
+    /// The last worker that it had.
+    pub(super) process: Option<Arc<Process>>,
+}
+
+/// Where an open request is.
+#[derive(Debug)]
+enum Place {
+    /// There is no room in the queue.
+    Outside,
+    /// It waits for a worker.
+    Queued,
+    /// It has one, and its caller does not know it yet.
+    Given(u64),
+    /// Its caller asks the worker.
+    Taken,
+    Failed {
+        reason: FailReason,
+        attempts: u32,
+    },
+    Refused(Refusal),
+}
+
+#[derive(Debug)]
+struct Open {
+    place: Place,
+    /// The last worker that it had.
+    process: Option<Arc<Process>>,
+    caller: Option<Waker>,
+    tries: u32,
+    deadline: Option<Instant>,
+    label: Option<Arc<str>>,
+}
+
+/// A worker that was begun and has not ended.
+#[derive(Debug, Default)]
+struct Hand {
+    /// There once it was started.
+    process: Option<Arc<Process>>,
+    /// It is to be stopped, or killed.
+    stops: bool,
+    dies: bool,
+    /// Nothing more comes from it.
+    lost: Arc<Flag>,
+}
+
+#[derive(Debug)]
+struct State {
+    dispatch: Dispatch,
+    requests: HashMap<u64, Open>,
+    /// Those for which there is no room, in their order.
+    outside: VecDeque<u64>,
+    workers: HashMap<u64, Hand>,
+    orders: Vec<Order>,
+    submitted: u64,
+    dice: fastrand::Rng,
+    /// Why the last worker could not be started that could not.
+    start_failure: Arc<str>,
+    broken: bool,
+    /// When the driver comes back by itself.
+    driver_comes: Option<Instant>,
+    /// Inputs that are to be told yet.
+    inputs: VecDeque<Input>,
+    /// Its caller has what it wanted, whatever the machine knows of it.
+    finished: Option<u64>,
+    wakers: Vec<Waker>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// There are orders, or something is due sooner.
+    pub(super) driver: Notify,
+    /// There are more or fewer ready workers, or it is broken or over.
+    changed: Notify,
+    /// Nothing of it is left.
+    pub(super) ended: Flag,
+    pub(super) events: Ring<PoolEvent>,
+    pub(super) runtime: tokio::runtime::Handle,
+    /// Of all requests, unless they say otherwise.
+    pub(super) options: PoolRequestOptions,
+    least: usize,
+}
+
+impl Shared {
+    pub(super) fn new(rules: PoolRules, options: PoolRequestOptions, seed: Option<u64>) -> Self {
+        Self {
+            state: Mutex::new(State {
+                dispatch: Dispatch::new(rules),
+                requests: HashMap::new(),
+                outside: VecDeque::new(),
+                workers: HashMap::new(),
+                orders: Vec::new(),
+                submitted: 0,
+                dice: seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
+                start_failure: Arc::default(),
+                broken: false,
+                driver_comes: None,
+                inputs: VecDeque::new(),
+                finished: None,
+                wakers: Vec::new(),
+            }),
+            driver: Notify::new(),
+            changed: Notify::new(),
+            ended: Flag::default(),
+            events: Ring::new(),
+            runtime: tokio::runtime::Handle::current(),
+            options,
+            least: rules.least(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the machine what happened, and everybody what comes of it.
+    pub(super) fn step(&self, input: Input) {
+        self.with(|state| state.inputs.push_back(input));
+    }
+
+    /// Does something with the state, then all that comes of it.
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        let (result, wakers, calls) = {
+            let mut state = self.lock();
+            let result = act(&mut state);
+            let changed = state.settle(&self.events);
+            let due = state.dispatch.deadline();
+            let calls = !state.orders.is_empty()
+                || due.is_some_and(|due| state.driver_comes.is_none_or(|comes| due < comes));
+            if changed {
+                self.changed.notify_waiters();
+            }
+            (result, std::mem::take(&mut state.wakers), calls)
+        };
+        if calls {
+            self.driver.notify_one();
+        }
+        wakers.into_iter().for_each(Waker::wake);
+        result
+    }
+
+    /// Takes a request in; gives its number.
+    pub(super) fn submit(&self, options: &PoolRequestOptions, deadline: Option<Instant>) -> u64 {
+        self.with(|state| {
+            let request = state.submitted;
+            state.submitted += 1;
+            let open = Open {
+                place: Place::Queued,
+                process: None,
+                caller: None,
+                tries: options.tries,
+                deadline,
+                label: options.label.clone(),
+            };
+            state.requests.insert(request, open);
+            state.submit(request);
+            request
+        })
+    }
+
+    /// Ready with what its caller is to do next.
+    pub(super) fn poll_turn(&self, request: u64, cx: &mut Context<'_>) -> Poll<Turn> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let Some(open) = state.requests.get_mut(&request) else {
+            return Poll::Pending;
+        };
+        match open.place {
+            Place::Given(worker) => {
+                let Some(process) = open.process.clone() else {
+                    return Poll::Pending;
+                };
+                open.place = Place::Taken;
+                Poll::Ready(Turn::Go { worker, process })
+            }
+            Place::Failed { reason, attempts } => Poll::Ready(Turn::Failed(Failure {
+                reason,
+                attempts,
+                process: open.process.clone(),
+            })),
+            Place::Refused(reason) => Poll::Ready(Turn::Refused(reason)),
+            Place::Outside | Place::Queued | Place::Taken => {
+                match &mut open.caller {
+                    Some(caller) => caller.clone_from(cx.waker()),
+                    None => open.caller = Some(cx.waker().clone()),
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Whether it waits for room in the queue, where nobody but its caller knows its deadline.
+    pub(super) fn is_outside(&self, request: u64) -> bool {
+        let state = self.lock();
+        let open = state.requests.get(&request);
+        open.is_some_and(|open| matches!(open.place, Place::Outside))
+    }
+
+    /// A worker has answered, and its caller has the answer.
+    pub(super) fn answered(&self, worker: u64, request: u64, ok: bool) {
+        self.with(|state| {
+            state.inputs.push_back(Input::Answered {
+                worker,
+                request,
+                ok,
+            });
+            state.finished = Some(request);
+        });
+    }
+
+    /// A worker has ceased to work on a request that nobody waits for any more.
+    pub(super) fn ceased(&self, worker: u64, request: u64) {
+        self.step(Input::Answered {
+            worker,
+            request,
+            ok: false,
+        });
+    }
+
+    /// Its caller does not want it any more. What it has at a worker it still has to give back.
+    pub(super) fn dropped(&self, request: u64) {
+        self.with(|state| {
+            if let Some(open) = state.requests.get(&request)
+                && matches!(open.place, Place::Outside)
+            {
+                state.outside.retain(|other| *other != request);
+            }
+            state.inputs.push_back(Input::Dropped { request });
+        });
+    }
+
+    /// A worker's process was started. Gives what is set when nothing more comes from it.
+    pub(super) fn attach(&self, worker: u64, process: &Arc<Process>) -> Arc<Flag> {
+        self.with(|state| {
+            let hand = state.workers.entry(worker).or_default();
+            hand.process = Some(Arc::clone(process));
+            let (stops, dies, lost) = (hand.stops, hand.dies, Arc::clone(&hand.lost));
+            if dies {
+                state.orders.push(Order::Kill(Arc::clone(process)));
+            } else if stops {
+                state.orders.push(Order::Stop(Arc::clone(process)));
+            }
+            lost
+        })
+    }
+
+    /// Nothing more comes from a worker, which may not have exited.
+    pub(super) fn lost(&self, worker: u64) {
+        let lost = {
+            let state = self.lock();
+            state
+                .workers
+                .get(&worker)
+                .map(|hand| Arc::clone(&hand.lost))
+        };
+        if let Some(lost) = lost {
+            lost.set();
+        }
+    }
+
+    /// A worker could not be started, and nothing of it is left.
+    pub(super) fn start_failed(&self, worker: u64, reason: &str) {
+        self.events.tell(PoolEvent::WorkerStartFailed {
+            worker,
+            reason: reason.to_owned(),
+        });
+        self.with(|state| {
+            state.start_failure = reason.into();
+            state.workers.remove(&worker);
+            state.inputs.push_back(Input::WorkerStartFailed { worker });
+        });
+    }
+
+    /// A worker has ended.
+    pub(super) fn worker_ended(&self, worker: u64) {
+        self.with(|state| {
+            state.workers.remove(&worker);
+            state.inputs.push_back(Input::WorkerEnded { worker });
+        });
+    }
+
+    pub(super) fn take_orders(&self) -> Vec<Order> {
+        std::mem::take(&mut self.lock().orders)
+    }
+
+    /// When the driver has to come back; it is called if that becomes sooner.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let mut state = self.lock();
+        state.driver_comes = state.dispatch.deadline();
+        state.driver_comes
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.lock().dispatch.is_over()
+    }
+
+    pub(super) fn stats(&self) -> PoolStats {
+        self.lock().dispatch.stats()
+    }
+
+    pub(super) fn workers(&self) -> Vec<WorkerStats> {
+        let state = self.lock();
+        let all = state.dispatch.workers().map(|mut stats| {
+            let hand = state.workers.get(&stats.worker);
+            let process = hand.and_then(|hand| hand.process.as_ref());
+            stats.process = process.map(|process| process.id());
+            stats
+        });
+        all.collect()
+    }
+
+    /// The processes of the workers that take requests.
+    pub(super) fn ready_processes(&self) -> Vec<(u64, Arc<Process>)> {
+        let state = self.lock();
+        let ready = state.dispatch.workers().filter_map(|stats| {
+            let hand = state.workers.get(&stats.worker)?;
+            let process = hand.process.clone()?;
+            (stats.state == WorkerState::Ready).then_some((stats.worker, process))
+        });
+        ready.collect()
+    }
+
+    /// Why the last worker could not be started.
+    pub(super) fn start_failure(&self) -> String {
+        self.lock().start_failure.as_ref().to_owned()
+    }
+
+    /// Resolves when as many workers are ready as there are to be at least, or none can be.
+    pub(super) async fn ready(&self) -> Result<(), super::PoolNotReady> {
+        loop {
+            // Made before the look: what changes in between wakes it.
+            let changed = self.changed.notified();
+            {
+                let state = self.lock();
+                if state.dispatch.takes_no_more() {
+                    return Err(super::PoolNotReady::Ended);
+                }
+                if state.broken {
+                    let reason = state.start_failure.as_ref().to_owned();
+                    return Err(super::PoolNotReady::NoWorkers { reason });
+                }
+                let ready = state
+                    .dispatch
+                    .workers()
+                    .filter(|it| it.state == WorkerState::Ready);
+                if ready.count() >= self.least {
+                    return Ok(());
+                }
+            }
+            changed.await;
+        }
+    }
+}
+
+impl State {
+    fn submit(&mut self, request: u64) {
+        if let Some(open) = self.requests.get(&request) {
+            self.inputs.push_back(Input::Submit {
+                request,
+                tries: open.tries,
+                deadline: open.deadline,
+            });
+        }
+    }
+
+    /// Tells the machine all that is to be told; whether there is something that others wait for.
+    fn settle(&mut self, events: &Ring<PoolEvent>) -> bool {
+        let mut changed = false;
+        while let Some(input) = self.next_input() {
+            if let Input::Submit { request, .. } = input
+                && let Some(open) = self.requests.get_mut(&request)
+            {
+                open.place = Place::Queued;
+            }
+            let dice = &mut self.dice;
+            let mut draw = |most: Duration| {
+                let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
+                Duration::from_nanos(dice.u64(..=nanos))
+            };
+            for effect in self.dispatch.step(input, clock::now(), &mut draw) {
+                changed |= self.apply(effect, events);
+            }
+            match input {
+                Input::Submit { request, .. } => self.let_in(request),
+                Input::Dropped { request } => {
+                    self.requests.remove(&request);
+                }
+                Input::WorkerReady { .. } | Input::Drain | Input::Abort => changed = true,
+                _ => {}
+            }
+        }
+        changed
+    }
+
+    fn next_input(&mut self) -> Option<Input> {
+        self.inputs.pop_front().or_else(|| {
+            // Where it was to be sent to another worker, that is no longer wanted.
+            let request = self.finished.take()?;
+            let open = self.requests.contains_key(&request);
+            open.then_some(Input::Dropped { request })
+        })
+    }
+
+    /// One was submitted: if it came from outside and is in, the next from there may come.
+    fn let_in(&mut self, request: u64) {
+        let is_outside = |open: &Open| matches!(open.place, Place::Outside);
+        if self.outside.front() != Some(&request)
+            || self.requests.get(&request).is_some_and(is_outside)
+        {
+            return;
+        }
+        self.outside.pop_front();
+        if let Some(next) = self.outside.front().copied() {
+            self.submit(next);
+        }
+    }
+
+    fn apply(&mut self, effect: Effect, events: &Ring<PoolEvent>) -> bool {
+        match effect {
+            Effect::StartWorker { worker } => {
+                self.workers.entry(worker).or_default();
+                self.orders.push(Order::Start(worker));
+                events.tell(PoolEvent::WorkerStarting { worker });
+            }
+            Effect::StopWorker { worker } | Effect::KillWorker { worker } => {
+                events.tell(PoolEvent::WorkerStopping { worker });
+                let dies = matches!(effect, Effect::KillWorker { .. });
+                if let Some(hand) = self.workers.get_mut(&worker) {
+                    hand.stops = true;
+                    hand.dies |= dies;
+                    let process = hand.process.clone();
+                    let order = if dies { Order::Kill } else { Order::Stop };
+                    self.orders.extend(process.map(order));
+                }
+            }
+            Effect::Send {
+                request, worker, ..
+            } => {
+                let hand = self.workers.get(&worker);
+                let process = hand.and_then(|hand| hand.process.clone());
+                if let Some(open) = self.requests.get_mut(&request) {
+                    open.process = process;
+                }
+                self.put(request, Place::Given(worker));
+            }
+            Effect::Cancel { request, worker } => {
+                // Whoever has asked the worker sees to the cancel; nobody has where nobody has looked yet.
+                let open = self.requests.get(&request);
+                if open.is_some_and(|open| matches!(open.place, Place::Given(_))) {
+                    self.inputs.push_back(Input::Answered {
+                        worker,
+                        request,
+                        ok: false,
+                    });
+                }
+            }
+            Effect::Done { request, .. } => {
+                self.requests.remove(&request);
+            }
+            Effect::Fail {
+                request,
+                reason,
+                attempts,
+            } => {
+                if let FailReason::Poisonous { workers } = reason {
+                    let label = self
+                        .requests
+                        .get(&request)
+                        .and_then(|open| open.label.clone());
+                    let request = RequestName {
+                        number: request,
+                        label,
+                    };
+                    tracing::error!(%request, workers, "given up: workers died of it");
+                    events.tell(PoolEvent::Poisonous { request, workers });
+                }
+                self.put(request, Place::Failed { reason, attempts });
+            }
+            Effect::Refuse { request, reason } => self.put(request, Place::Refused(reason)),
+            Effect::Full { request } => {
+                let open = self.requests.get_mut(&request);
+                if let Some(open) = open {
+                    open.place = Place::Outside;
+                    // Who was let in from outside and finds no room any more is still the first.
+                    if self.outside.front() != Some(&request) {
+                        self.outside.push_back(request);
+                    }
+                }
+                return false;
+            }
+            Effect::Room => {
+                if let Some(first) = self.outside.front().copied() {
+                    self.submit(first);
+                }
+            }
+            Effect::Broken => {
+                self.broken = true;
+                let reason = self.start_failure.as_ref().to_owned();
+                tracing::error!(%reason, "no worker of a pool could be started");
+                events.tell(PoolEvent::Broken { reason });
+                return true;
+            }
+            Effect::Recovered => {
+                self.broken = false;
+                events.tell(PoolEvent::Recovered);
+            }
+            Effect::Drained => return true,
+        }
+        false
+    }
+
+    fn put(&mut self, request: u64, place: Place) {
+        if let Some(open) = self.requests.get_mut(&request) {
+            open.place = place;
+            self.wakers.extend(open.caller.take());
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! How many workers there are.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn workers_come_under_load_and_go_when_they_are_idle() {
+    let manager = manager();
+    let pool = scripted().size(1..=3).start(&manager).expect("a pool");
+    pool.ready().await.expect("ready");
+    assert_eq!(pool.workers().len(), 1);
+    let mut events = pool.events();
+    let load = (0..6).map(|_| pool.request("sleep 5000"));
+    let began = tokio::time::Instant::now();
+    for reply in futures::future::join_all(load).await {
+        reply.expect("a reply");
+    }
+    let took = began.elapsed();
+    assert!(took < 11 * SECOND, "three at a time, not {took:?}");
+    assert_eq!(pool.workers().len(), 3);
+    let began = tokio::time::Instant::now();
+    find(&mut events, is_gone).await;
+    find(&mut events, is_gone).await;
+    let idle = began.elapsed();
+    assert!(idle >= 29 * SECOND && idle < 32 * SECOND, "{idle:?}");
+    assert_eq!(pool.workers().len(), 1);
+    assert_eq!(pool.stats().restarts, 0);
+    end(pool, manager).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_may_begin_with_nobody() {
+    let manager = manager();
+    let pool = scripted().size(0..=1).start(&manager).expect("a pool");
+    pool.ready().await.expect("nobody is enough");
+    assert!(pool.workers().is_empty());
+    assert_eq!(pool.request("echo 1").await.expect("a reply"), "1");
+    end(pool, manager).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn worn_workers_are_replaced_without_a_loss() {
+    let manager = manager();
+    let builder = scripted().size(2..=2).recycle_after_requests(10);
+    let pool = builder.start(&manager).expect("a pool");
+    pool.ready().await.expect("ready");
+    let mut fewest = usize::MAX;
+    for round in 0..30 {
+        let echoes = (0..10).map(|n| pool.request(format!("echo {n}")));
+        for reply in futures::future::join_all(echoes).await {
+            reply.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        }
+        let workers = pool.workers().into_iter();
+        let ready = workers.filter(|it| it.state == WorkerState::Ready);
+        fewest = fewest.min(ready.count());
+    }
+    assert_eq!(fewest, 2, "never under the least");
+    let stats = pool.stats();
+    assert_eq!((stats.served, stats.failed, stats.retried), (300, 0, 0));
+    assert!(stats.restarts > 10, "{stats:?}");
+    end(pool, manager).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_workers_are_replaced() {
+    let manager = manager();
+    let builder = scripted().size(1..=1).recycle_after_age(60 * SECOND);
+    let pool = builder.start(&manager).expect("a pool");
+    let mut events = pool.events();
+    let began = tokio::time::Instant::now();
+    for worker in 0..3 {
+        assert_eq!(find(&mut events, is_gone).await, worker);
+    }
+    let took = began.elapsed();
+    assert!(took >= 180 * SECOND && took < 190 * SECOND, "{took:?}");
+    end(pool, manager).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_finishes_what_there_is_and_refuses_the_rest() {
+    let manager = manager();
+    let pool = scripted().size(1..=1).start(&manager).expect("a pool");
+    let mut open: Vec<_> = (0..3)
+        .map(|_| Box::pin(pool.request("sleep 1000")))
+        .collect();
+    for request in &mut open {
+        assert!(futures::poll!(request).is_pending());
+    }
+    let mut drain = Box::pin(pool.drain());
+    assert!(futures::poll!(&mut drain).is_pending());
+    let refused = pool.request("echo 1").await;
+    assert!(matches!(refused, Err(PoolRequestError::Ended)));
+    assert_eq!(pool.ready().await, Err(PoolNotReady::Ended));
+    for reply in futures::future::join_all(open).await {
+        assert_eq!(reply.expect("a reply"), "slept");
+    }
+    drain.await;
+    pool.drain().await;
+    let more = pool.events().next().await;
+    assert!(more.is_none(), "nothing happens any more");
+    assert!(manager.list().await.expect("there").is_empty());
+    manager.shutdown().await.expect("the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_and_the_last_drop_end_it_now() {
+    let manager = manager();
+    let pool = scripted().size(2..=2).start(&manager).expect("a pool");
+    pool.ready().await.expect("ready");
+    let mut open = Box::pin(pool.request("stuck"));
+    assert!(futures::poll!(&mut open).is_pending());
+    pool.abort().await;
+    let error = open.await.expect_err("aborted");
+    assert!(matches!(error, PoolRequestError::Aborted { .. }), "{error}");
+    assert!(manager.list().await.expect("there").is_empty());
+
+    let pool = scripted().size(2..=2).start(&manager).expect("a pool");
+    pool.ready().await.expect("ready");
+    let mut events = pool.events();
+    drop(pool.clone());
+    let told = events.next().now_or_never();
+    assert!(told.is_none(), "there is another clone");
+    drop(pool);
+    find(&mut events, is_over).await;
+    assert!(events.next().await.is_none());
+    assert!(manager.list().await.expect("there").is_empty());
+    manager.shutdown().await.expect("the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_manager_is_its_end() {
+    let manager = manager();
+    let pool = scripted().size(2..=4).start(&manager).expect("a pool");
+    pool.ready().await.expect("ready");
+    let mut events = pool.events();
+    let mut open = Box::pin(pool.request("stuck"));
+    assert!(futures::poll!(&mut open).is_pending());
+    manager.shutdown().await.expect("the end");
+    open.await.expect_err("it is gone");
+    find(&mut events, is_over).await;
+    let refused = pool.request("echo 1").await;
+    assert!(matches!(refused, Err(PoolRequestError::Ended)));
+    let late = scripted().start(&manager).expect("a pool");
+    late.request("echo 1").await.expect_err("nobody starts it");
+    late.drain().await;
+}

@@ -1,0 +1,128 @@
+//! One worker, from its start to its end.
+//!
+//! ```text
+//!  spawn ──► hello, or its sign of readiness ──► ready ──► its output has been read ──► ended
+//!    │                 │                                        ▲
+//!    └─────────────────┴──► start failed      nothing more came from it: killed, if it lives on
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::PoolEvent;
+use super::shared::Shared;
+use crate::error::SpawnProcessError;
+use crate::handle::{ProcessHandle, ProcessManagerHandle};
+use crate::lifecycle::ExitCause;
+use crate::process::Process;
+use crate::supervision::dispatch::Input;
+
+/// How long the exit of a worker may be behind the end of its output before it is killed.
+const EXIT_AFTER_THE_END: Duration = Duration::from_secs(1);
+
+/// Tells of a worker's end, also where its task goes away without a word.
+struct Teller {
+    shared: Arc<Shared>,
+    worker: Option<u64>,
+}
+
+impl Teller {
+    /// It ended, or could not be started, for this reason.
+    fn ended(mut self, failure: Option<&str>) {
+        if let Some(worker) = self.worker.take() {
+            match failure {
+                Some(reason) => self.shared.start_failed(worker, reason),
+                None => self.shared.worker_ended(worker),
+            }
+        }
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        if let Some(worker) = self.worker {
+            self.shared.worker_ended(worker);
+        }
+    }
+}
+
+/// Starts a worker and stays with it.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    manager: ProcessManagerHandle,
+    worker: u64,
+    make: Arc<super::Make>,
+) {
+    let teller = Teller {
+        shared: Arc::clone(&shared),
+        worker: Some(worker),
+    };
+    let handle = match manager.spawn_with_handle(make(worker)).await {
+        Ok(handle) => handle,
+        Err(error) => {
+            teller.ended(Some(&error.to_string()));
+            if matches!(error, SpawnProcessError::ManagerCommunicationError) {
+                shared.step(Input::Abort);
+            }
+            return;
+        }
+    };
+    let process = handle.process();
+    let lost = shared.attach(worker, process);
+    let failure = begin(process).await.err();
+    if failure.is_none() {
+        shared.events.tell(PoolEvent::WorkerReady {
+            worker,
+            process: handle.id(),
+        });
+        shared.step(Input::WorkerReady { worker });
+        tokio::select! {
+            _ = process.drained() => {}
+            () = lost.wait() => {
+                if timeout(EXIT_AFTER_THE_END, process.drained()).await.is_err() {
+                    Process::kill_soon(process);
+                }
+            }
+        }
+    }
+    let report = process.drained().await;
+    // Looked up while there are logs: those whose requests it had are told.
+    process.last_lines().await;
+    if let (None, Some(report)) = (&failure, &report) {
+        shared.events.tell(PoolEvent::WorkerEnded {
+            worker,
+            process: handle.id(),
+            report: Arc::new(report.clone()),
+        });
+    }
+    teller.ended(failure.as_deref());
+    let by_manager = |cause| cause == ExitCause::ManagerShutDown;
+    if report.is_none_or(|report| by_manager(report.cause())) {
+        shared.step(Input::Abort);
+    }
+    forget(&handle).await;
+}
+
+/// Waits until it takes requests; why it does not.
+async fn begin(process: &Arc<Process>) -> Result<(), String> {
+    let begun = match process.conversation() {
+        Ok(_) => process
+            .wait_begun()
+            .await
+            .map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    if begun.is_err() {
+        Process::kill_soon(process);
+    }
+    begun
+}
+
+/// Nothing of it is left, and nobody asks for its report any more but those who have it.
+async fn forget(handle: &ProcessHandle) {
+    handle.process().finished().await;
+    // Somebody may have been faster, or the manager is at its end.
+    let _ = handle.remove().await;
+}
