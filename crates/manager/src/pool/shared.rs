@@ -6,7 +6,8 @@
 //!  driver ─── Tick, Start ────────────────┘              └── orders: start, stop, kill ──► driver
 //! ```
 //!
-//! Each step is taken under the lock by whoever has something to tell, and whoever it concerns is woken after it.
+//! Each step is taken under the lock by whoever has something to tell, and whoever it concerns is woken after it. Events
+//! are told under it, too: who hears of one finds the pool as it is after it.
 //! So a request goes from its caller to the worker and back with no task in between.
 
 use std::collections::{HashMap, VecDeque};
@@ -19,6 +20,8 @@ use tokio::sync::Notify;
 use super::{PoolEvent, PoolRequestOptions, RequestName};
 use crate::clock;
 use crate::flag::Flag;
+use crate::id::ProcessId;
+use crate::lifecycle::ExitReport;
 use crate::process::Process;
 use crate::ring::Ring;
 use crate::supervision::dispatch::{
@@ -309,23 +312,38 @@ impl Shared {
         }
     }
 
+    /// A worker takes requests.
+    pub(super) fn worker_ready(&self, worker: u64, process: ProcessId) {
+        self.with(|state| {
+            self.events.tell(PoolEvent::WorkerReady { worker, process });
+            state.inputs.push_back(Input::WorkerReady { worker });
+        });
+    }
+
     /// A worker could not be started, and nothing of it is left.
     pub(super) fn start_failed(&self, worker: u64, reason: &str) {
-        self.events.tell(PoolEvent::WorkerStartFailed {
-            worker,
-            reason: reason.to_owned(),
-        });
         self.with(|state| {
+            self.events.tell(PoolEvent::WorkerStartFailed {
+                worker,
+                reason: reason.to_owned(),
+            });
             state.start_failure = reason.into();
             state.workers.remove(&worker);
             state.inputs.push_back(Input::WorkerStartFailed { worker });
         });
     }
 
-    /// A worker has ended.
-    pub(super) fn worker_ended(&self, worker: u64) {
+    /// A worker has ended; how, where that is known.
+    pub(super) fn worker_ended(&self, worker: u64, report: Option<Arc<ExitReport>>) {
         self.with(|state| {
-            state.workers.remove(&worker);
+            let hand = state.workers.remove(&worker).unwrap_or_default();
+            if let Some((process, report)) = hand.process.zip(report) {
+                self.events.tell(PoolEvent::WorkerEnded {
+                    worker,
+                    process: process.id(),
+                    report,
+                });
+            }
             state.inputs.push_back(Input::WorkerEnded { worker });
         });
     }

@@ -11,11 +11,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::PoolEvent;
 use super::shared::Shared;
 use crate::error::SpawnProcessError;
 use crate::handle::{ProcessHandle, ProcessManagerHandle};
-use crate::lifecycle::ExitCause;
+use crate::lifecycle::{ExitCause, ExitReport};
 use crate::process::Process;
 use crate::supervision::dispatch::Input;
 
@@ -29,13 +28,16 @@ struct Teller {
 }
 
 impl Teller {
-    /// It ended, or could not be started, for this reason.
-    fn ended(mut self, failure: Option<&str>) {
+    /// It could not be started, for this reason.
+    fn start_failed(mut self, reason: &str) {
         if let Some(worker) = self.worker.take() {
-            match failure {
-                Some(reason) => self.shared.start_failed(worker, reason),
-                None => self.shared.worker_ended(worker),
-            }
+            self.shared.start_failed(worker, reason);
+        }
+    }
+
+    fn ended(mut self, report: Option<Arc<ExitReport>>) {
+        if let Some(worker) = self.worker.take() {
+            self.shared.worker_ended(worker, report);
         }
     }
 }
@@ -43,7 +45,7 @@ impl Teller {
 impl Drop for Teller {
     fn drop(&mut self) {
         if let Some(worker) = self.worker {
-            self.shared.worker_ended(worker);
+            self.shared.worker_ended(worker, None);
         }
     }
 }
@@ -62,7 +64,7 @@ pub(super) async fn run(
     let handle = match manager.spawn_with_handle(make(worker)).await {
         Ok(handle) => handle,
         Err(error) => {
-            teller.ended(Some(&error.to_string()));
+            teller.start_failed(&error.to_string());
             if matches!(error, SpawnProcessError::ManagerCommunicationError) {
                 shared.step(Input::Abort);
             }
@@ -73,11 +75,7 @@ pub(super) async fn run(
     let lost = shared.attach(worker, process);
     let failure = begin(process).await.err();
     if failure.is_none() {
-        shared.events.tell(PoolEvent::WorkerReady {
-            worker,
-            process: handle.id(),
-        });
-        shared.step(Input::WorkerReady { worker });
+        shared.worker_ready(worker, handle.id());
         tokio::select! {
             _ = process.drained() => {}
             () = lost.wait() => {
@@ -87,19 +85,16 @@ pub(super) async fn run(
             }
         }
     }
-    let report = process.drained().await;
+    let report = process.drained().await.map(Arc::new);
     // Looked up while there are logs: those whose requests it had are told.
     process.last_lines().await;
-    if let (None, Some(report)) = (&failure, &report) {
-        shared.events.tell(PoolEvent::WorkerEnded {
-            worker,
-            process: handle.id(),
-            report: Arc::new(report.clone()),
-        });
+    let by_manager = |report: &Arc<ExitReport>| report.cause() == ExitCause::ManagerShutDown;
+    let manager_ends = report.as_ref().is_none_or(by_manager);
+    match failure {
+        Some(reason) => teller.start_failed(&reason),
+        None => teller.ended(report),
     }
-    teller.ended(failure.as_deref());
-    let by_manager = |cause| cause == ExitCause::ManagerShutDown;
-    if report.is_none_or(|report| by_manager(report.cause())) {
+    if manager_ends {
         shared.step(Input::Abort);
     }
     forget(&handle).await;
