@@ -11,6 +11,7 @@
 //! | `echo` | sends each message back |
 //! | `flood` | told `COUNT SIZE`, sends so many messages of that many bytes, in writes of 64 KiB |
 //! | `serve` | answers each request, some numbers as JSON, with their sum; `sdk` alone can |
+//! | `work` | answers each request after as many microseconds of its processor's time as that says; `sdk` alone can |
 //! | `drain` | told `COUNT SIZE`, takes so many messages and answers with the bytes they had |
 //!
 //! Besides there is `print BYTES`, which prints lines, and `many COUNT MILLISECONDS`, which is a parent
@@ -24,6 +25,8 @@ mod plain;
 mod sdk;
 
 use std::{io::Write, os::fd::AsFd, path::PathBuf, process::ExitCode, thread, time::Duration};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::Failure;
 
@@ -45,6 +48,7 @@ pub(crate) enum Job {
     Flood,
     Drain,
     Serve,
+    Work,
 }
 
 /// What `flood` and `drain` are told.
@@ -68,11 +72,12 @@ impl Kind {
 }
 
 impl Job {
-    const ALL: [(&str, Self); 4] = [
+    const ALL: [(&str, Self); 5] = [
         ("echo", Self::Echo),
         ("flood", Self::Flood),
         ("drain", Self::Drain),
         ("serve", Self::Serve),
+        ("work", Self::Work),
     ];
 }
 
@@ -165,6 +170,18 @@ fn print(bytes: usize) -> Result<(), Failure> {
         left -= now;
     }
     Ok(())
+}
+
+/// Uses this much time of a processor.
+pub(crate) fn use_processor(time: Duration) {
+    let used = || {
+        let now = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::try_from(now).unwrap_or_default()
+    };
+    let until = used() + time;
+    while used() < until {
+        std::hint::spin_loop();
+    }
 }
 
 /// Is the child that the arguments name.

@@ -12,6 +12,7 @@ mod flood_out;
 mod gate;
 mod logs;
 mod many;
+mod pool;
 mod request;
 mod round_trip;
 mod sdk_child;
@@ -28,9 +29,10 @@ use crate::{
 };
 
 /// All parts, in the order in which they run.
-const PARTS: [fn(Scale) -> Vec<Race>; 12] = [
+const PARTS: [fn(Scale) -> Vec<Race>; 13] = [
     round_trip::races,
     request::races,
+    pool::races,
     flood_in::races,
     flood_out::races,
     fan_out::races,

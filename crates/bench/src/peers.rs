@@ -27,7 +27,7 @@ pub(crate) use self::{
     heim::Heim,
     ours::Ours,
     raw::{Raw, make_fifo},
-    script::{Load, Task, scripts},
+    script::{Load, Task, executors, scripts},
 };
 
 /// How the messages go.

@@ -81,7 +81,7 @@ pub(super) fn run(framing: &impl Framing, job: Job) -> Result<(), Failure> {
                 }
                 framing.write(&mut output, bytes.to_string().as_bytes())?;
             }
-            Job::Serve => return Err("nothing but the SDK has requests".into()),
+            Job::Serve | Job::Work => return Err("nothing but the SDK has requests".into()),
         }
         output.flush()?;
     }

@@ -2,7 +2,9 @@
 
 use procession_child::{Message, MessageFormat::Json, Parent};
 
-use super::{Job, Order};
+use std::time::Duration;
+
+use super::{Job, Order, use_processor};
 use crate::Failure;
 
 pub(super) fn run(job: Job) -> Result<(), Failure> {
@@ -12,6 +14,7 @@ pub(super) fn run(job: Job) -> Result<(), Failure> {
         Job::Flood => flood(&parent),
         Job::Drain => drain(&parent),
         Job::Serve => serve(&parent),
+        Job::Work => work(&parent),
     }
 }
 
@@ -51,5 +54,15 @@ fn serve(parent: &Parent) -> Result<(), Failure> {
         let numbers: Vec<f64> = request.deserialize_as(&Json)?;
         let sum: f64 = numbers.iter().sum();
         Ok(Message::from_serializable(&sum, &Json)?)
+    })?)
+}
+
+fn work(parent: &Parent) -> Result<(), Failure> {
+    Ok(parent.serve(|request| {
+        let time = request.message().as_str()?;
+        if !time.is_empty() {
+            use_processor(Duration::from_micros(time.parse()?));
+        }
+        Ok(Message::new())
     })?)
 }

@@ -21,6 +21,8 @@ struct Script {
     interpreter: &'static str,
     file: &'static str,
     source: &'static str,
+    /// One of several that the script can be.
+    variant: Option<&'static str>,
 }
 
 const NODE: Script = Script {
@@ -28,6 +30,7 @@ const NODE: Script = Script {
     interpreter: "node",
     file: "fork.mjs",
     source: include_str!("fork.mjs"),
+    variant: None,
 };
 
 const PYTHON: Script = Script {
@@ -35,7 +38,25 @@ const PYTHON: Script = Script {
     interpreter: "python3",
     file: "multiprocessing.py",
     source: include_str!("multiprocessing.py"),
+    variant: None,
 };
+
+const EXECUTOR: Script = Script {
+    name: "Python ProcessPoolExecutor",
+    interpreter: "python3",
+    file: "executor.py",
+    source: include_str!("executor.py"),
+    variant: Some("concurrent.futures"),
+};
+
+const LOKY: Script = Script {
+    name: "loky",
+    variant: Some("loky"),
+    ..EXECUTOR
+};
+
+/// How a script exits that lacks a module.
+const NO_MODULE: i32 = 77;
 
 /// What a script can do.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +65,8 @@ pub(crate) enum Task {
     Request,
     FloodIn,
     FloodOut,
+    /// Requests to a pool of two workers, each of so many microseconds of a processor's time.
+    Work,
 }
 
 /// How much of it: so many messages, or requests, of so many bytes, or numbers.
@@ -62,22 +85,30 @@ impl Task {
             Self::Request => "request",
             Self::FloodIn => "flood-in",
             Self::FloodOut => "flood-out",
+            Self::Work => "work",
         }
     }
 }
 
 /// Both of them with this work, of which a message counts as `unit`.
 pub(crate) fn scripts(load: Load, unit: usize) -> [Contestant; 2] {
-    [NODE, PYTHON].map(|script| {
-        let run = move || async move {
-            let elapsed = script.run(load).await?;
-            Ok(Sample::took(load.count * unit, elapsed))
-        };
-        Contestant::new(script.name, run)
-    })
+    [NODE, PYTHON].map(|script| script.contestant(load, unit))
+}
+
+/// Pools of two workers.
+pub(crate) fn executors(load: Load) -> [Contestant; 2] {
+    [EXECUTOR, LOKY].map(|script| script.contestant(load, 1))
 }
 
 impl Script {
+    fn contestant(self, load: Load, unit: usize) -> Contestant {
+        let run = move || async move {
+            let elapsed = self.run(load).await?;
+            Ok(Sample::took(load.count * unit, elapsed))
+        };
+        Contestant::new(self.name, run)
+    }
+
     /// Runs it to its end; what is dropped before that is killed, and its own child ends with it.
     async fn run(self, load: Load) -> Result<Duration, Failure> {
         let directory = tempfile::tempdir()?;
@@ -86,6 +117,7 @@ impl Script {
         let mut command = Command::new(self.interpreter);
         command.arg(file).arg(load.task.name());
         command.args([load.count, load.size].map(|number| number.to_string()));
+        command.args(self.variant);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(Stdio::piped()).kill_on_drop(true);
         let child = command.spawn().map_err(|error| self.not_started(error))?;
@@ -95,6 +127,9 @@ impl Script {
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             let last = said.trim_end().lines().last().unwrap_or_default();
+            if output.status.code() == Some(NO_MODULE) {
+                return Err(NotHere(last.to_owned()).into());
+            }
             return Err(format!("{} {}: {last}", self.interpreter, output.status).into());
         }
         read_result(&String::from_utf8(output.stdout)?, load.count)
