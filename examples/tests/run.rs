@@ -237,6 +237,31 @@ async fn fan_out() {
     );
 }
 
+#[tokio::test]
+async fn python_pool() {
+    let output = run(env!("CARGO_BIN_EXE_python_pool"), |command| {
+        command.arg("2000000");
+    })
+    .await;
+    assert_says(
+        &output,
+        &[
+            "worker 0 ended by signal 9",
+            "there are 148933 primes below 2000000",
+            "40 slices, ",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn python_pool_without_python() {
+    let output = run(env!("CARGO_BIN_EXE_python_pool"), |command| {
+        command.env("PATH", "/no/such/place");
+    })
+    .await;
+    assert_says(&output, &["no Python here: ", "python3"]);
+}
+
 /// The order of lines of different children is theirs; that of each child's streams is kept.
 #[tokio::test]
 async fn logs() {
