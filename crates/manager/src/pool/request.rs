@@ -124,6 +124,8 @@ enum Asked {
     Failed(RequestError),
     /// The worker can say nothing more.
     Lost,
+    /// It can be told nothing more: this has not got to it.
+    Unsent,
     /// The pool has something else in mind.
     Turned(Turn),
 }
@@ -163,6 +165,11 @@ pub(super) async fn request(
                 return Err(PoolRequestError::Request(error));
             }
             Asked::Lost => {
+                shared.lost(worker);
+                open.turn(deadline).await
+            }
+            Asked::Unsent => {
+                shared.unsent(worker, open.request);
                 shared.lost(worker);
                 open.turn(deadline).await
             }
@@ -217,16 +224,20 @@ impl Open<'_> {
             }
             Err(AskFailure::Send(_) | AskFailure::Ended) => {
                 self.stage = Stage::Waiting;
-                return Asked::Lost;
+                return Asked::Unsent;
             }
         }
         match poll_fn(|cx| self.poll_asked(cx)).await {
             Ok(End::Reply(reply)) => Asked::Reply(reply),
             Ok(End::Failure(text)) => Asked::Failed(RequestError::Failed(text)),
             Ok(End::Overrun) => Asked::Failed(RequestError::TooManyItems),
-            Ok(End::Lost | End::NotSent) => {
+            Ok(End::Lost) => {
                 self.stage = Stage::Waiting;
                 Asked::Lost
+            }
+            Ok(End::NotSent) => {
+                self.stage = Stage::Waiting;
+                Asked::Unsent
             }
             Err(turn) => self.turned(turn),
         }

@@ -117,6 +117,8 @@ struct State {
     /// Its caller has what it wanted, whatever the machine knows of it.
     finished: Option<u64>,
     wakers: Vec<Waker>,
+    /// Events that are errors of whoever runs the pool.
+    serious: Vec<PoolEvent>,
 }
 
 #[derive(Debug)]
@@ -152,6 +154,7 @@ impl Shared {
                 inputs: VecDeque::new(),
                 finished: None,
                 wakers: Vec::new(),
+                serious: Vec::new(),
             }),
             driver: Notify::new(),
             changed: Notify::new(),
@@ -174,7 +177,7 @@ impl Shared {
 
     /// Does something with the state, then all that comes of it.
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        let (result, wakers, calls) = {
+        let (result, wakers, serious, calls) = {
             let mut state = self.lock();
             let result = act(&mut state);
             let changed = state.settle(&self.events);
@@ -184,12 +187,17 @@ impl Shared {
             if changed {
                 self.changed.notify_waiters();
             }
-            (result, std::mem::take(&mut state.wakers), calls)
+            let wakers = std::mem::take(&mut state.wakers);
+            let serious = std::mem::take(&mut state.serious);
+            (result, wakers, serious, calls)
         };
         if calls {
             self.driver.notify_one();
         }
         wakers.into_iter().for_each(Waker::wake);
+        for event in serious {
+            tracing::error!("{event}");
+        }
         result
     }
 
@@ -259,6 +267,22 @@ impl Shared {
                 ok,
             });
             state.finished = Some(request);
+        });
+    }
+
+    /// A request has not got to its worker, which is about to end or has.
+    pub(super) fn unsent(&self, worker: u64, request: u64) {
+        self.with(|state| {
+            let Some(open) = state.requests.get(&request) else {
+                return;
+            };
+            match open.place {
+                Place::Failed {
+                    reason: FailReason::WorkerEnded { .. },
+                    ..
+                } => state.submit(request),
+                _ => state.inputs.push_back(Input::Unsent { worker, request }),
+            }
         });
     }
 
@@ -531,6 +555,13 @@ impl State {
                 reason,
                 attempts,
             } => {
+                let open = self.requests.get(&request);
+                let is_unsent = open.is_some_and(|open| matches!(open.place, Place::Given(_)));
+                if is_unsent && matches!(reason, FailReason::WorkerEnded { .. }) {
+                    // Its caller has not looked yet, so it was not sent: it is as good as new.
+                    self.submit(request);
+                    return false;
+                }
                 if let FailReason::Poisonous { workers } = reason {
                     let label = self
                         .requests
@@ -540,8 +571,9 @@ impl State {
                         number: request,
                         label,
                     };
-                    tracing::error!(%request, workers, "given up: workers died of it");
-                    events.tell(PoolEvent::Poisonous { request, workers });
+                    let event = PoolEvent::Poisonous { request, workers };
+                    self.serious.push(event.clone());
+                    events.tell(event);
                 }
                 self.put(request, Place::Failed { reason, attempts });
             }
@@ -565,8 +597,9 @@ impl State {
             Effect::Broken => {
                 self.broken = true;
                 let reason = self.start_failure.as_ref().to_owned();
-                tracing::error!(%reason, "no worker of a pool could be started");
-                events.tell(PoolEvent::Broken { reason });
+                let event = PoolEvent::Broken { reason };
+                self.serious.push(event.clone());
+                events.tell(event);
                 return true;
             }
             Effect::Recovered => {

@@ -6,6 +6,7 @@
 //!    └─────────────────┴──► start failed      nothing more came from it: killed, if it lives on
 //! ```
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,7 +62,11 @@ pub(super) async fn run(
         shared: Arc::clone(&shared),
         worker: Some(worker),
     };
-    let handle = match manager.spawn_with_handle(make(worker)).await {
+    let Ok(runnable) = catch_unwind(AssertUnwindSafe(|| make(worker))) else {
+        teller.start_failed("what makes the workers has panicked");
+        return;
+    };
+    let handle = match manager.spawn_with_handle(runnable).await {
         Ok(handle) => handle,
         Err(error) => {
             teller.start_failed(&error.to_string());

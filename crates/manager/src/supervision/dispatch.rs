@@ -56,6 +56,9 @@
 //! **A cancel** that is not heeded costs the worker its life, and takes nothing from the others that it had:
 //! what may be done twice is sent again as if it had not been sent.
 //!
+//! **What did not get to its worker** goes back to the front as if it had not been sent, and that worker, which is about
+//! to end, gets no more.
+//!
 //! **What it costs**: a step looks at each worker a few times, whatever the number of requests, and each
 //! request is looked up by its id and its place in the queue.
 
@@ -194,6 +197,7 @@ impl Dispatch {
                 request,
                 ok,
             } => self.answered(worker, request, ok, now),
+            Input::Unsent { worker, request } => self.unsent(worker, request),
             Input::OverMemory { worker } => {
                 if let Some(worker) = self.workers.get_mut(worker) {
                     worker.over_memory = worker.is_ready();

@@ -217,3 +217,43 @@ async fn a_worker_that_ends_its_output_and_lives_is_replaced() {
     assert_eq!(reply.expect("a reply"), "1");
     end(pool, manager).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_get_to_a_worker_any_more_is_sent_to_another() {
+    let manager = manager();
+    let pool = by_life(|life, mut child| async move {
+        if life > 0 {
+            return work(child).await;
+        }
+        while !matches!(child.next().await, ChildEvent::Request { .. }) {}
+        child.bye(0).await;
+        std::future::pending().await
+    });
+    let pool = pool.in_flight(2).start(&manager).expect("a pool");
+    pool.ready().await.expect("ready");
+    let mut lost = Box::pin(pool.request("echo 1"));
+    // Until what it asks is under way, and its worker says no more.
+    let later = tokio::time::timeout(SECOND / 10, &mut lost).await;
+    assert!(later.is_err(), "its worker lives");
+    // It has one try, and needs none of it for a worker that cannot be asked.
+    assert_eq!(pool.request("echo 2").await.expect("a reply"), "2");
+    let lost = lost.await.expect_err("it had its one try");
+    assert!(
+        matches!(lost, PoolRequestError::WorkerEnded { .. }),
+        "{lost}"
+    );
+    end(pool, manager).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_maker_that_panics_is_a_start_that_failed() {
+    let manager = manager();
+    let pool = ProcessPool::builder_with(|worker| {
+        assert!(worker > 0, "not the first");
+        ScriptedChild::new(frames(), work)
+    });
+    let pool = pool.size(1..=1).start(&manager).expect("a pool");
+    assert_eq!(pool.request("echo 1").await.expect("a reply"), "1");
+    assert_eq!(pool.workers()[0].worker, 1);
+    end(pool, manager).await;
+}

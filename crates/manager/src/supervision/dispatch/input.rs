@@ -27,6 +27,8 @@ pub(crate) enum Input {
     WorkerEnded { worker: u64 },
     /// It has answered a request, or said that it has ceased to work on one that was cancelled.
     Answered { worker: u64, request: u64, ok: bool },
+    /// A request did not get to the worker that it was sent to, and none will any more: the worker is about to end.
+    Unsent { worker: u64, request: u64 },
     /// It holds more memory than it should.
     OverMemory { worker: u64 },
     /// A deadline may have passed.

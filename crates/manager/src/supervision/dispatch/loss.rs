@@ -68,6 +68,21 @@ impl Dispatch {
         }
     }
 
+    /// A request has not got to its worker.
+    pub(super) fn unsent(&mut self, worker: u64, request: u64) {
+        let Some(found) = self.workers.get_mut(worker) else {
+            return;
+        };
+        found.closed = true;
+        found.give_back(request);
+        if let Some(open) = self.requests.get_mut(request)
+            && open.worker == Some(worker)
+        {
+            open.attempts = open.attempts.saturating_sub(1);
+            self.requests.take_back(request);
+        }
+    }
+
     fn retry(&mut self, request: u64) {
         self.stats.retried += 1;
         self.requests.take_back(request);

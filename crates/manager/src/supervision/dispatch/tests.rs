@@ -52,6 +52,10 @@ impl Bench {
                 request: number(1),
                 ok: word == "ok",
             },
+            "unsent" => Input::Unsent {
+                worker: number(0),
+                request: number(1),
+            },
             "memory" => Input::OverMemory { worker: number(0) },
             "tick" => Input::Tick,
             "drain" => Input::Drain,
@@ -198,7 +202,7 @@ fn meet(bench: &mut Bench, at: u64, input: &str) -> String {
 
 #[test]
 fn every_state_of_a_worker_meets_every_input() {
-    let table: [(&str, [&str; 8]); 13] = [
+    let table: [(&str, [&str; 8]); 14] = [
         // starting, ready, busy, cancelled, retiring, stopping, killing, gone
         ("start", ["", "", "", "", "", "", "", ""]),
         ("submit 2", ["", "s2>0", "+1", "+1", "s2>1", "s2>1", "", ""]),
@@ -227,6 +231,10 @@ fn every_state_of_a_worker_meets_every_input() {
             ["", "", "d1x", "", "d1x -0:stopping", "", "", ""],
         ),
         ("ok 0 9", ["", "", "", "", "", "", "", ""]),
+        (
+            "unsent 0 1",
+            ["", "", "+1", "", "s1>1 -0:stopping", "", "", ""],
+        ),
         ("memory 0", ["", "+1", "+1", "+1", "", "", "", ""]),
         ("tick", ["", "", "", "", "", "", "", ""]),
         (

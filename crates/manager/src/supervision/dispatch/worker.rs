@@ -35,6 +35,7 @@ impl fmt::Display for WorkerState {
 }
 
 /// One worker that was begun and has not ended.
+#[expect(clippy::struct_excessive_bools, reason = "each by itself")]
 #[derive(Debug, Clone)]
 pub(super) struct Worker {
     pub(super) id: u64,
@@ -54,6 +55,8 @@ pub(super) struct Worker {
     pub(super) served: u64,
     pub(super) failed: u64,
     pub(super) over_memory: bool,
+    /// Nothing gets to it any more.
+    pub(super) closed: bool,
     /// It is too old, or has answered enough.
     pub(super) worn: bool,
 }
@@ -82,7 +85,7 @@ impl Worker {
 
     /// Whether it may get a request at all, besides its limit.
     pub(super) fn is_open(&self) -> bool {
-        self.is_ready() && self.kill_at.is_none() && !self.alone
+        self.is_ready() && self.kill_at.is_none() && !self.alone && !self.closed
     }
 
     pub(super) fn add(&mut self, request: u64, alone: bool, use_number: u64) {
@@ -192,6 +195,7 @@ impl Workers {
             served: 0,
             failed: 0,
             over_memory: false,
+            closed: false,
             worn: false,
         });
         id

@@ -342,3 +342,22 @@ fn a_wait_is_drawn_once_and_no_longer_than_the_most() {
     assert_eq!(asked, [millis(100)]);
     assert_eq!(dispatch.deadline(), Some(start + millis(100)));
 }
+
+#[test]
+fn what_did_not_get_to_its_worker_is_not_counted_and_that_worker_gets_no_more() {
+    course(
+        PoolRules::new(2..=2).in_flight(2),
+        &[
+            (0, "start", "+0 +1"),
+            (0, "ready 0", ""),
+            (0, "submit 1", "s1>0"),
+            (0, "submit 2", "s2>0"),
+            // It may be sent but once, and was not.
+            (0, "unsent 0 2", ""),
+            (0, "submit 3", ""),
+            (0, "ready 1", "s2>1 s3>1"),
+            (0, "end 0", "f1E0/1"),
+            (0, "unsent 0 1", ""),
+        ],
+    );
+}

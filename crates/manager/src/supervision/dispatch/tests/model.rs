@@ -10,6 +10,8 @@ pub(super) struct Seen {
     pub(super) ready: bool,
     /// It was stopped or killed.
     pub(super) dismissed: bool,
+    /// Nothing gets to it any more.
+    pub(super) closed: bool,
     /// Its requests, and when the grace ends of those that were cancelled.
     pub(super) slots: BTreeMap<u64, Option<Instant>>,
 }
@@ -92,6 +94,16 @@ impl Model {
             }
             Input::WorkerStartFailed { worker } | Input::WorkerEnded { worker } => {
                 self.bury(worker);
+            }
+            Input::Unsent { worker, request } => {
+                let seen = self.workers.get_mut(&worker).expect("it is alive");
+                seen.closed = true;
+                if seen.slots.remove(&request) == Some(None) {
+                    let open = self.open.get_mut(&request).expect("somebody waits for it");
+                    open.worker = None;
+                    open.attempts -= 1;
+                }
+                self.count("unsent");
             }
             Input::Drain => self.draining = true,
             Input::Abort => self.aborted = true,
@@ -360,6 +372,7 @@ impl Model {
         if runs && waiting > 0 && self.open.values().all(|open| !open.suspect) {
             let idle = alive.iter().find(|it| {
                 it.state == WorkerState::Ready
+                    && !self.workers[&it.worker].closed
                     && it.in_flight < rules.in_flight
                     && self.workers[&it.worker].slots.values().all(Option::is_none)
             });

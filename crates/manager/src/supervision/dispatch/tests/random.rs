@@ -176,6 +176,13 @@ impl World {
                 let worker = self.random.pick(workers.keys().copied());
                 worker.map(|worker| Input::OverMemory { worker })
             }
+            37 => {
+                let slots = workers.iter().flat_map(|(worker, seen)| {
+                    seen.slots.keys().map(|request| (*worker, *request))
+                });
+                let slot = self.random.pick(slots.collect::<Vec<_>>().into_iter());
+                slot.map(|(worker, request)| Input::Unsent { worker, request })
+            }
             33 => Some(self.some_nonsense()),
             34 | 35 => {
                 self.now = self.dispatch.deadline().unwrap_or(self.now).max(self.now);
@@ -233,7 +240,9 @@ impl World {
                 return;
             }
             let workers = &self.model.workers;
-            let dismissed = workers.iter().find(|(_, seen)| seen.dismissed);
+            let dismissed = workers
+                .iter()
+                .find(|(_, seen)| seen.dismissed || seen.closed);
             let starting = workers.iter().find(|(_, seen)| !seen.ready);
             let input = if let Some((worker, _)) = dismissed {
                 Input::WorkerEnded { worker: *worker }
@@ -307,7 +316,7 @@ fn random_sequences_keep_the_promises() {
         }
     }
     // The sequences are worth something: all there is happens often.
-    assert_eq!(counts.len(), 19, "{counts:?}");
+    assert_eq!(counts.len(), 20, "{counts:?}");
     for (what, count) in &counts {
         assert!(*count > 50, "{what}: {counts:?}");
     }
