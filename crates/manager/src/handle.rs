@@ -151,6 +151,18 @@ impl ProcessManagerHandle {
         ))
     }
 
+    /// Starts a supervised process of which each run but the first waits for its release.
+    pub(crate) async fn spawn_gated(
+        &self,
+        runnable: Box<dyn Runnable>,
+    ) -> Result<ProcessHandle, SpawnProcessError> {
+        let options = SpawnOptions {
+            gated: true,
+            ..SpawnOptions::default()
+        };
+        self.start(runnable, options).await
+    }
+
     async fn start(
         &self,
         runnable: Box<dyn Runnable>,
@@ -187,6 +199,7 @@ impl ProcessManagerHandle {
         } = run.into();
         let options = SpawnOptions {
             capture: Some(output_limit),
+            ..SpawnOptions::default()
         };
         let handle = Abandoned(self.start(runnable, options).await?);
         let process = handle.0.process();

@@ -10,6 +10,10 @@
 //! every state meets every input in a test. What stays over the runs and what goes with each is in
 //! `docs/architecture.md`.
 
+#[expect(dead_code)]
+pub(crate) mod graph;
+#[expect(dead_code)]
+pub(crate) mod group;
 mod restart;
 
 pub use restart::{
