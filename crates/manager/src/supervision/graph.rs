@@ -57,7 +57,6 @@ impl Node {
 #[derive(Debug, Clone)]
 pub(crate) struct Graph {
     names: Vec<String>,
-    indices: HashMap<String, usize>,
     dependencies: Vec<Vec<usize>>,
     dependants: Vec<Vec<usize>>,
     waves: Vec<Vec<usize>>,
@@ -89,7 +88,6 @@ impl Graph {
             .map_err(|left| cycle(&names, &dependencies, &left))?;
         Ok(Self {
             names,
-            indices,
             dependencies,
             dependants,
             waves,
@@ -101,19 +99,15 @@ impl Graph {
         self.names.len()
     }
 
-    /// Whether there are none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.names.is_empty()
-    }
-
     /// The name of a node.
     pub(crate) fn name(&self, node: usize) -> Option<&str> {
         self.names.get(node).map(String::as_str)
     }
 
     /// The node of a name.
+    #[cfg(test)]
     pub(crate) fn index(&self, name: &str) -> Option<usize> {
-        self.indices.get(name).copied()
+        self.names.iter().position(|known| known == name)
     }
 
     /// What a node needs itself. Nothing for a node that there is not.
@@ -127,6 +121,7 @@ impl Graph {
     }
 
     /// What a node needs, directly or not, without the node.
+    #[cfg(test)]
     pub(crate) fn all_dependencies(&self, node: usize) -> Vec<usize> {
         reached(&self.dependencies, node)
     }
@@ -141,21 +136,6 @@ impl Graph {
     /// There are as many as the longest chain has nodes, and less is not possible.
     pub(crate) fn waves(&self) -> &[Vec<usize>] {
         &self.waves
-    }
-
-    /// The waves of a stop: those of the start, the last one first.
-    pub(crate) fn stop_waves(&self) -> impl DoubleEndedIterator<Item = &[usize]> {
-        self.waves.iter().rev().map(Vec::as_slice)
-    }
-
-    /// All nodes, each after all that it needs.
-    pub(crate) fn start_order(&self) -> impl DoubleEndedIterator<Item = usize> {
-        self.waves.iter().flatten().copied()
-    }
-
-    /// All nodes, each after all that needs it: the start order, backwards.
-    pub(crate) fn stop_order(&self) -> impl DoubleEndedIterator<Item = usize> {
-        self.start_order().rev()
     }
 }
 

@@ -102,6 +102,8 @@ pub(crate) struct Group {
     tally: Tally,
     /// Nodes whose own state or whose counts have changed.
     touched: Vec<usize>,
+    /// The states that nodes have come to, until they are taken.
+    changes: Vec<(usize, MemberState)>,
     effects: Vec<Effect>,
 }
 
@@ -116,6 +118,7 @@ impl Group {
             members: members.collect(),
             tally: Tally::default(),
             touched: Vec::new(),
+            changes: Vec::new(),
             effects: Vec::new(),
             graph,
         }
@@ -131,6 +134,7 @@ impl Group {
     }
 
     /// The nodes and what they need.
+    #[cfg(test)]
     pub(crate) fn graph(&self) -> &Graph {
         &self.graph
     }
@@ -138,6 +142,22 @@ impl Group {
     /// Where a node is in its life.
     pub(crate) fn state(&self, node: usize) -> Option<MemberState> {
         self.members.get(node).map(|member| member.state)
+    }
+
+    /// Whether a node that is being stopped is to be started again after that.
+    pub(crate) fn starts_again(&self, node: usize) -> bool {
+        let member = self.members.get(node);
+        member.is_some_and(|member| member.leaving == Leaving::Again)
+    }
+
+    /// The nodes whose states have changed, in that order, since this was last asked.
+    pub(crate) fn take_changes(&mut self) -> Vec<(usize, MemberState)> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Whether all of it is to stop, or has.
+    pub(crate) fn is_stopping(&self) -> bool {
+        matches!(self.phase, Phase::Stopping | Phase::Over)
     }
 
     /// Whether nothing runs and nothing will.
@@ -278,7 +298,9 @@ impl Group {
         let member = &mut self.members[node];
         let waited = self.tally.renewing > 0;
         self.tally.remove(member);
-        member.state = state;
+        if std::mem::replace(&mut member.state, state) != state {
+            self.changes.push((node, state));
+        }
         member.leaving = leaving;
         self.tally.add(member);
         self.touched.push(node);

@@ -118,7 +118,7 @@ fn an_error_is_an_error() {
 }
 
 #[test]
-fn both_directions_and_both_orders() {
+fn both_directions_and_the_waves() {
     let diamond = nodes(&[
         ("web", &["api", "cache", "api"]),
         ("db", &[]),
@@ -127,7 +127,7 @@ fn both_directions_and_both_orders() {
         ("log", &[]),
     ]);
     let graph = Graph::new(diamond).unwrap();
-    assert_eq!((graph.len(), graph.is_empty()), (5, false));
+    assert_eq!(graph.len(), 5);
     assert_eq!((graph.index("api"), graph.index("ap")), (Some(2), None));
     assert_eq!((graph.name(2), graph.name(5)), (Some("api"), None));
     assert_eq!(graph.dependencies(0), [2, 3]);
@@ -136,16 +136,12 @@ fn both_directions_and_both_orders() {
     assert_eq!(graph.all_dependants(1), [0, 2, 3]);
     assert_eq!(graph.all_dependants(4), [0; 0]);
     assert_eq!(graph.waves(), [vec![1, 4], vec![2, 3], vec![0]]);
-    let stop: Vec<_> = graph.stop_waves().collect();
-    assert_eq!(stop, [&[0][..], &[2, 3], &[1, 4]]);
-    assert_eq!(graph.start_order().collect::<Vec<_>>(), [1, 4, 2, 3, 0]);
-    assert_eq!(graph.stop_order().collect::<Vec<_>>(), [0, 3, 2, 4, 1]);
 }
 
 #[test]
 fn a_node_that_there_is_not_has_nobody() {
     let graph = Graph::new([]).unwrap();
-    assert!(graph.is_empty() && graph.waves().is_empty());
+    assert!(graph.len() == 0 && graph.waves().is_empty());
     assert!(graph.dependencies(0).is_empty() && graph.dependants(0).is_empty());
     assert!(graph.all_dependencies(7).is_empty() && graph.all_dependants(7).is_empty());
 }

@@ -2,8 +2,13 @@
 
 use std::fmt;
 
-/// What sort of process a node is.
+/// What sort of process a member of a group is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum MemberKind {
     /// It runs on, and what needs it needs it to run.
@@ -13,7 +18,7 @@ pub enum MemberKind {
     Oneshot,
 }
 
-/// Where a node is in its life.
+/// Where a member of a group is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MemberState {

@@ -2,10 +2,16 @@
 
 use crate::supervision::graph::Graph;
 
-/// Which other nodes share a node's failure; the terms are those of Erlang/OTP's supervisors.
+/// Which others of a group share a process's failure; the terms are those of Erlang/OTP's supervisors.
 ///
-/// The same ones are stopped for good when it has failed for good.
+/// When a run of a process has ended and another is to follow, they are stopped, and started again in order after it.
+/// When it has failed for good, they are stopped for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum FailurePolicy {
     /// None: the others go on as they are.
@@ -20,7 +26,7 @@ pub enum FailurePolicy {
 
 impl FailurePolicy {
     /// The others that share this node's failure, in the order of their indices.
-    pub fn affected(self, graph: &Graph, node: usize) -> Vec<usize> {
+    pub(super) fn affected(self, graph: &Graph, node: usize) -> Vec<usize> {
         match self {
             Self::OneForOne => Vec::new(),
             Self::RestForOne => graph.all_dependants(node),

@@ -1,9 +1,9 @@
 //! Random graphs, and random events in random orders: what must never happen, and what must in the end.
 
 use super::*;
-use std::fmt::Write as _;
 use crate::supervision::graph::random::Random;
 use FailurePolicy::{OneForAll, OneForOne, RestForOne};
+use std::fmt::Write as _;
 
 /// What a supervisor knows of its node; the group is not asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
