@@ -403,6 +403,11 @@ impl ProcessManagerHandle {
         }
     }
 
+    /// Asks the manager; fails where it has ended.
+    pub(crate) async fn ask(&self, command: Command) -> Result<(), ()> {
+        self.sender.send(command).await.map_err(|_| ())
+    }
+
     /// Whether the manager has ended.
     pub(crate) fn is_gone(&self) -> bool {
         self.sender.is_closed()
