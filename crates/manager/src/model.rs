@@ -16,7 +16,8 @@
 //! With the feature `serde`, commands, scripts and groups can be kept in a file or sent elsewhere, in any
 //! self-describing format (JSON, TOML, MessagePack, CBOR). Everything that has a default may be left
 //! out; an unknown field is an error, and errors keep their line. A path, an argument or a variable is
-//! a string where it is UTF-8 and bytes where it is not. A variable both set and removed is removed.
+//! a string where it is UTF-8 and bytes where it is not. A variable both set and removed is removed. Where a
+//! default is to be switched off (`start_deadline_ms`, the `limit` of a log), `"none"` says so; `null` does, too.
 //!
 //! ```
 //! # #[cfg(feature = "serde")] {

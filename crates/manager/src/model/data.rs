@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-use values::{Variables, optional_text, variables};
+use values::{Variables, millis_or_none, optional_text, variables};
 
 pub(crate) use values::millis;
-pub(super) use values::{blob, framing, milliseconds, text, texts};
+pub(super) use values::{blob, framing, milliseconds, or_none, text, texts};
 
 pub(super) mod processes;
 mod values;
@@ -47,7 +47,7 @@ macro_rules! flat_twin {
             logging: Option<Logging>,
             #[serde(default)]
             ready_when: Option<Readiness>,
-            #[serde(default = "default_start", with = "milliseconds")]
+            #[serde(default = "default_start", with = "millis_or_none")]
             start_deadline_ms: Option<Duration>,
             #[serde(default)]
             supervised: Option<Supervision>,

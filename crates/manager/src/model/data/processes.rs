@@ -130,3 +130,6 @@ impl<'de> DeserializeSeed<'de> for Next<'_> {
         self.known.add(self.name, process).map_err(D::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests;
