@@ -12,8 +12,8 @@ use futures::StreamExt as _;
 use procession_manager::{
     Backoff, Cmd, ConfigurationError, ExitCause, FailurePolicy, GraphError, GroupError, GroupEvent,
     GroupEventStream, GroupHandle, GroupPhase, GroupProcess, LogStream, Logging, MemberFailure,
-    MemberState, ProcessGroup, ProcessId, ProcessManager, ProcessManagerHandle, Readiness,
-    RestartIntensity, RestartPolicy, Signal, SpawnGroupError, Supervision,
+    MemberState, MemberStatus, ProcessGroup, ProcessId, ProcessManager, ProcessManagerHandle,
+    Readiness, RestartIntensity, RestartPolicy, Signal, SpawnGroupError, Supervision,
 };
 use procession_tests::{Checked, Within as _, checked, eventually, procfs, programs};
 
@@ -479,7 +479,7 @@ fn a_stop_while_it_starts_leaves_nothing() {
                 events.next().within("an event").await;
             }
             let status = group.stop().within("the stop").await.unwrap();
-            let states = status.members().iter().map(|member| member.state());
+            let states = status.members().iter().map(MemberStatus::state);
             let states: Vec<_> = states.collect();
             assert_eq!(states, [MemberState::Stopped; 20], "{seed}");
             for info in test.manager().list().await.unwrap() {
@@ -508,7 +508,7 @@ fn a_shutdown_of_the_manager_ends_groups_wherever_they_are() {
         for group in [up, down, starting] {
             let status = group.wait().within("its end").await.unwrap();
             assert_eq!(status.phase(), GroupPhase::Stopped);
-            let states: Vec<_> = status.members().iter().map(|it| it.state()).collect();
+            let states: Vec<_> = status.members().iter().map(MemberStatus::state).collect();
             assert_eq!(states, [MemberState::Stopped; 5], "{status}");
         }
     });

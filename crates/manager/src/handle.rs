@@ -65,7 +65,7 @@ from_missing!(WriteMessageError ReadMessageError GetLogsError FollowLogsError Ke
 /// The way to a process manager: spawn processes through it, and talk to, watch and end them.
 ///
 /// Clones are cheap and may be used from any task. When the last handle of any kind (this one, a
-/// [`ProcessHandle`], a [`ScopedProcessHandle`]) is dropped, the manager shuts down as by
+/// [`ProcessHandle`], a [`ScopedProcessHandle`], a [`GroupHandle`](crate::GroupHandle)) is dropped, the manager shuts down as by
 /// [`shutdown`](Self::shutdown); message streams and sinks do not count.
 ///
 /// Every method that takes an id is mirrored on [`ProcessHandle`] without it.
