@@ -1,6 +1,12 @@
 //! Ends that the group did not ask for, and ends that come in the middle of something.
 
+use std::path::Path;
+use std::sync::Mutex;
+
+use tokio::sync::mpsc;
+
 use super::*;
+use crate::Runnable;
 
 #[tokio::test(start_paused = true)]
 async fn a_oneshot_lets_others_start_when_it_has_ended_well() {
@@ -116,6 +122,46 @@ async fn a_stop_finds_each_wherever_it_is() {
             .expect("there");
         assert!(info.permanent_end().is_some(), "{name} has ended for ever");
     }
+    manager.shutdown().await.expect("the end");
+}
+
+/// Is being started until it is let go.
+struct Slow {
+    begun: mpsc::Sender<()>,
+    gate: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Runnable for Slow {
+    fn bootstrap_cmd(&self, _: &Path) -> Result<Cmd, String> {
+        self.begun
+            .blocking_send(())
+            .map_err(|error| error.to_string())?;
+        let _ = self.gate.lock().expect("not poisoned").recv();
+        let never = Supervision::new(RestartPolicy::Never);
+        Ok(Cmd::new("sleep").arg("1000").supervised(never))
+    }
+}
+
+#[tokio::test]
+async fn what_is_stopped_while_it_is_being_spawned_is_stopped_then() {
+    let manager = manager();
+    let (begun, mut has_begun) = mpsc::channel(1);
+    let (open, gate) = std::sync::mpsc::channel();
+    let gate = Mutex::new(gate);
+    let part = Part::new(MemberKind::Service, Box::new(Slow { begun, gate }));
+    let graph = Graph::new([Node::new("db")]).expect("a graph");
+    let group = manager.start_group(graph, OneForOne, vec![part]).await;
+    let group = group.expect("it starts");
+    has_begun.recv().await.expect("its start");
+    assert!(group.stop().now_or_never().is_none());
+    let mut events = group.events();
+    let seen = until(&mut events, "db=stopping").await;
+    assert_eq!(seen, "db=starting db=stopping");
+    assert!(group.process("db").is_none());
+    open.send(()).expect("it waits");
+    assert_eq!(rest(events).await, "db=stopped S");
+    let report = member(&group, "db").wait().await.expect("its end");
+    assert_eq!(report.cause(), ExitCause::Stopped);
     manager.shutdown().await.expect("the end");
 }
 

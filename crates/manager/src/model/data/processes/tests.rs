@@ -290,7 +290,10 @@ fn errors_of_json_name_the_mistake_and_its_line() {
             "unknown variant `once`, expected `service` or `oneshot`",
         ),
         (r#""limits": { "memory": 1 }"#, "unknown variant `memory`"),
-        (r#""needs": ["b"]"#, "in a circle: a -> b -> a"),
+        (
+            r#""needs": ["b"]"#,
+            "what is needed goes in a circle: a -> b -> a",
+        ),
     ] {
         let text = format!(
             "{{ \"processes\": {{\n\"b\": {{ \"program\": \"b\", \"needs\": [\"a\"] }},\n\"a\": {{ \"program\": \"a\",\n{line} }},\n\"c\": {{ \"program\": \"c\" }}\n}} }}"
@@ -309,12 +312,13 @@ fn errors_of_json_name_the_mistake_and_its_line() {
             "unknown field `process`, expected `on_failure` or `processes` at line 2",
         ),
         (
-            "{ \"processes\": {\n\"a\": {\"program\":\"a\"},\n\"a\": {\"program\":\"a\"}\n} }",
+            "{ \"processes\": {\n\"a\": {\"program\":\"a\"},\n\"a\": {\"program\":\"a\"},\n\"b\": {\"program\":\"b\"} } }",
             "two processes are named `a` at line 3",
         ),
         (
             "{ \"processes\": {\n\"a\": {\"program\":\"a\", \"needs\": [\"c\"]},\n\"b\": {\"program\":\"a\"}\n} }",
-            "`a` needs `c`, which does not exist; did you mean `b`? at line 3",
+            // Known at their end.
+            "`a` needs `c`, which does not exist; did you mean `b`? at line 4",
         ),
         (
             "{ \"processes\": [] }",
