@@ -20,6 +20,7 @@
 //! The fixture children are the binaries of this package, found by [`fixture!`].
 #![forbid(unsafe_code)]
 
+pub mod groups;
 pub mod logs;
 pub mod payload;
 pub mod procfs;

@@ -17,7 +17,7 @@ use crate::model::ConfigurationError;
 
 pub use request::{LastLines, RequestError, WaitReadyError};
 
-const NO_MANAGER: &str =
+pub(crate) const NO_MANAGER: &str =
     "the process manager is not running any more: it was shut down, or its runtime has ended";
 
 /// Why a process could not be started.

@@ -7,8 +7,9 @@
 //! 5. [`logs`]: what a process writes to stdout and stderr
 //! 6. [`endings`]: how processes end, and what is known of it
 //! 7. [`supervision`]: processes that are kept up: restarts, their limits, and health
-//! 8. [`pools`]: many workers that serve requests, as if they were one
-//! 9. [`testing`]: children in memory, for tests of your program
+//! 8. [`groups`]: processes that need each other: their order, and who shares a failure
+//! 9. [`pools`]: many workers that serve requests, as if they were one
+//! 10. [`testing`]: children in memory, for tests of your program
 
 #[doc = include_str!("guide/starting.md")]
 pub mod starting {}
@@ -30,6 +31,9 @@ pub mod endings {}
 
 #[doc = include_str!("guide/supervision.md")]
 pub mod supervision {}
+
+#[doc = include_str!("guide/groups.md")]
+pub mod groups {}
 
 #[doc = include_str!("guide/pools.md")]
 pub mod pools {}

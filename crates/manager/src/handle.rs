@@ -65,7 +65,7 @@ from_missing!(WriteMessageError ReadMessageError GetLogsError FollowLogsError Ke
 /// The way to a process manager: spawn processes through it, and talk to, watch and end them.
 ///
 /// Clones are cheap and may be used from any task. When the last handle of any kind (this one, a
-/// [`ProcessHandle`], a [`ScopedProcessHandle`]) is dropped, the manager shuts down as by
+/// [`ProcessHandle`], a [`ScopedProcessHandle`], a [`GroupHandle`](crate::GroupHandle)) is dropped, the manager shuts down as by
 /// [`shutdown`](Self::shutdown); message streams and sinks do not count.
 ///
 /// Every method that takes an id is mirrored on [`ProcessHandle`] without it.
@@ -151,6 +151,18 @@ impl ProcessManagerHandle {
         ))
     }
 
+    /// Starts a supervised process of which each run but the first waits for its release.
+    pub(crate) async fn spawn_gated(
+        &self,
+        runnable: Box<dyn Runnable>,
+    ) -> Result<ProcessHandle, SpawnProcessError> {
+        let options = SpawnOptions {
+            gated: true,
+            ..SpawnOptions::default()
+        };
+        self.start(runnable, options).await
+    }
+
     async fn start(
         &self,
         runnable: Box<dyn Runnable>,
@@ -187,6 +199,7 @@ impl ProcessManagerHandle {
         } = run.into();
         let options = SpawnOptions {
             capture: Some(output_limit),
+            ..SpawnOptions::default()
         };
         let handle = Abandoned(self.start(runnable, options).await?);
         let process = handle.0.process();
@@ -388,6 +401,11 @@ impl ProcessManagerHandle {
             Some(context) => context.events.listen_to(id),
             None => EventStream::ended(),
         }
+    }
+
+    /// Asks the manager; fails where it has ended.
+    pub(crate) async fn ask(&self, command: Command) -> Result<(), ()> {
+        self.sender.send(command).await.map_err(|_| ())
     }
 
     /// Whether the manager has ended.

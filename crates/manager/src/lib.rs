@@ -34,7 +34,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `json`, `message-pack` | typed messages and requests: `MessageFormat`, `Message::from_serializable`, `into_deserialized_stream`, `request_as` |
-//! | `serde` | what to run as data: `Cmd`, `Script` and their parts can be read from a file |
+//! | `serde` | what to run as data: `Cmd`, `Script`, `ProcessGroup` and their parts can be read from a file |
 //! | `regex` | regular expressions in log queries (`LogsQuery::matching`) and as a sign of readiness (`Readiness::LogMatch`) |
 //! | `test-util` | `test_util::ScriptedChild`: a child in memory, for tests of your program with paused time |
 //!
@@ -50,6 +50,7 @@ mod error;
 mod events;
 mod file_events;
 mod flag;
+mod group;
 pub mod guide;
 mod handle;
 mod id;
@@ -79,25 +80,24 @@ pub mod test_util;
 #[doc(no_inline)]
 pub use manager::{
     Backoff, DEFAULT_GRACE, DEFAULT_KEPT_RUNS, DEFAULT_OUTPUT_LIMIT, DEFAULT_RETAINED,
-    DEFAULT_TOTAL_LOG_LIMIT, Event, EventStream, ExitCause, ExitReport, FollowFrom,
-    FollowLogsError, GetLogsError, GetProcessInfoError, HandlerError, HealthCheck, HealthRule,
+    DEFAULT_TOTAL_LOG_LIMIT, Event, EventStream, ExitCause, ExitReport, FailurePolicy, FollowFrom,
+    FollowLogsError, GetLogsError, GetProcessInfoError, GraphError, GroupError, GroupEvent,
+    GroupEventStream, GroupHandle, GroupPhase, GroupStatus, HandlerError, HealthCheck, HealthRule,
     HealthState, INPUT_PIPE_ENV_NAME, ItemError, KeepLogsError, KillProcessError, LastLines,
     LogCursor, LogFollower, LogHook, LogLine, LogPage, LogStream, LogsQuery, MAX_RESTARTS,
-    ManagerError, MapMonitor, MapProgress, Message, MessageSink, MessageStream, MessageStreamExt,
-    OUTPUT_PIPE_ENV_NAME, OutputState, PROCESS_DATA_DIR_ENV_NAME, PermanentEnd, PoolEvent,
-    PoolEventStream, PoolMap, PoolNotReady, PoolRequestError, PoolRequestOptions, PoolStats,
-    ProcessHandle, ProcessId, ProcessInfo, ProcessManager, ProcessManagerBuilder,
-    ProcessManagerHandle, ProcessPool, ProcessPoolBuilder, ProcessState, ReadMessageError,
-    ReceiveDeserializedMessageError, ReceiveMessageError, RemovalReason, RemoveProcessError,
-    ReplyItems, Request, RequestError, RequestHandler, RequestName, ResourceUsage,
-    RestartIntensity, RestartPolicy, ResultStreamExt, Run, RunError, RunInfo, RunOutput,
-    ScopedProcessHandle, ShutdownSignals, Signal, SignalProcessError, SpawnProcessError,
-    StartPoolError, Statistics, StopProcessError, Supervision, Swept, TryMessageStreamExt,
-    Undelivered, UnorderedPoolMap, WaitError, WaitReadyError, WhenFull, WorkerState, WorkerStats,
-    WriteMessageError,
+    ManagerError, MapMonitor, MapProgress, MemberFailure, MemberKind, MemberState, MemberStatus,
+    Message, MessageSink, MessageStream, MessageStreamExt, OUTPUT_PIPE_ENV_NAME, OutputState,
+    PROCESS_DATA_DIR_ENV_NAME, PermanentEnd, PoolEvent, PoolEventStream, PoolMap, PoolNotReady,
+    PoolRequestError, PoolRequestOptions, PoolStats, ProcessHandle, ProcessId, ProcessInfo,
+    ProcessManager, ProcessManagerBuilder, ProcessManagerHandle, ProcessPool, ProcessPoolBuilder,
+    ProcessState, ReadMessageError, ReceiveDeserializedMessageError, ReceiveMessageError,
+    RemovalReason, RemoveProcessError, ReplyItems, Request, RequestError, RequestHandler,
+    RequestName, ResourceUsage, RestartIntensity, RestartPolicy, ResultStreamExt, Run, RunError,
+    RunInfo, RunOutput, ScopedProcessHandle, ShutdownSignals, Signal, SignalProcessError,
+    SpawnGroupError, SpawnProcessError, StartPoolError, Statistics, StopProcessError, Supervision,
+    Swept, TryMessageStreamExt, Undelivered, UnorderedPoolMap, WaitError, WaitReadyError, WhenFull,
+    WorkerState, WorkerStats, WriteMessageError,
 };
-#[doc(no_inline)]
-pub use model::Runnable;
 #[doc(no_inline)]
 pub use model::command::{
     Cmd, ConfigurationError, DEFAULT_LOG_LIMIT, DEFAULT_REQUEST_DEADLINE, DEFAULT_START_DEADLINE,
@@ -106,6 +106,8 @@ pub use model::command::{
 };
 #[doc(no_inline)]
 pub use model::script::{SCRIPT_FILE_PATH_PLACEHOLDER, Script, ScriptRunConfig, ScriptingLanguage};
+#[doc(no_inline)]
+pub use model::{GroupProcess, ProcessGroup, Runnable};
 #[cfg(feature = "message-pack")]
 pub use procession_wire::Encoding;
 pub use procession_wire::{DEFAULT_MESSAGE_LIMIT, FrameError, Framing};

@@ -44,6 +44,11 @@ pub use crate::error::{
     StopProcessError, WaitError, WaitReadyError, WriteMessageError,
 };
 pub use crate::events::{Event, EventStream, RemovalReason};
+use crate::group::StartGroup;
+pub use crate::group::{
+    GroupError, GroupEvent, GroupEventStream, GroupHandle, GroupPhase, GroupStatus, MemberFailure,
+    MemberStatus, SpawnGroupError,
+};
 pub use crate::handle::{
     HealthCheck, ProcessHandle, ProcessManagerHandle, ReplyItems, RunInfo, ScopedProcessHandle,
 };
@@ -70,8 +75,9 @@ pub use crate::signal::Signal;
 pub use crate::statistics::Statistics;
 pub use crate::stream_ext::{MessageStreamExt, ResultStreamExt, TryMessageStreamExt};
 pub use crate::supervision::{
-    Backoff, DEFAULT_KEPT_RUNS, HealthRule, HealthState, MAX_RESTARTS, PermanentEnd,
-    RestartIntensity, RestartPolicy, Supervision, Undelivered,
+    Backoff, DEFAULT_KEPT_RUNS, FailurePolicy, GraphError, HealthRule, HealthState, MAX_RESTARTS,
+    MemberKind, MemberState, PermanentEnd, RestartIntensity, RestartPolicy, Supervision,
+    Undelivered,
 };
 
 /// Requests that may wait for the manager, which answers each at once.
@@ -84,6 +90,8 @@ pub(crate) enum Command {
         options: SpawnOptions,
         reply: SpawnReply,
     },
+    /// Its task becomes one of the manager's.
+    StartGroup(Box<StartGroup>),
     Find(ProcessId, oneshot::Sender<Option<Arc<Process>>>),
     List(oneshot::Sender<Vec<ProcessInfo>>),
     Forget(ProcessId),
@@ -122,6 +130,7 @@ impl std::fmt::Debug for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Spawn { .. } => "Spawn",
+            Self::StartGroup(_) => "StartGroup",
             Self::Find(..) => "Find",
             Self::List(_) => "List",
             Self::Forget(_) => "Forget",
@@ -201,6 +210,11 @@ impl ProcessManager {
                 let task = Task::new(process, requests, Arc::clone(&self.context));
                 self.tasks.spawn(task.run(runnable, options, reply));
             }
+            Command::StartGroup(start) => {
+                if let Some(task) = start.accept(Arc::clone(&self.context)) {
+                    self.tasks.spawn(task.run());
+                }
+            }
             Command::Find(id, reply) => {
                 let _ = reply.send(self.processes.get(&id).cloned());
             }
@@ -266,6 +280,8 @@ impl ProcessManager {
                     Command::Spawn { reply, .. } => {
                         let _ = reply.send(Err(SpawnProcessError::ManagerCommunicationError));
                     }
+                    // Dropped unanswered, it says the same.
+                    Command::StartGroup(_) => {}
                     command => self.handle(command),
                 },
             }

@@ -9,14 +9,15 @@
 //! ```
 //!
 //! [`command`] has [`Cmd`] and what it is made of, [`script`] has [`Script`], and [`Runnable`] turns a
-//! type of your own into a command.
+//! type of your own into a command. A [`ProcessGroup`] is a set of commands that need each other.
 //!
 //! # Descriptions as data
 //!
-//! With the feature `serde`, commands and scripts can be kept in a file or sent elsewhere, in any
+//! With the feature `serde`, commands, scripts and groups can be kept in a file or sent elsewhere, in any
 //! self-describing format (JSON, TOML, MessagePack, CBOR). Everything that has a default may be left
 //! out; an unknown field is an error, and errors keep their line. A path, an argument or a variable is
-//! a string where it is UTF-8 and bytes where it is not. A variable both set and removed is removed.
+//! a string where it is UTF-8 and bytes where it is not. A variable both set and removed is removed. Where a
+//! default is to be switched off (`start_deadline_ms`, the `limit` of a log), `"none"` says so; `null` does, too.
 //!
 //! ```
 //! # #[cfg(feature = "serde")] {
@@ -44,6 +45,7 @@ pub mod script;
 #[cfg(feature = "serde")]
 pub(crate) mod data;
 mod environment;
+mod group;
 mod identity;
 mod leftovers;
 mod logging;
@@ -60,6 +62,7 @@ pub use command::{
     Environment, Leftovers, Liveness, LogRoute, Logging, Messaging, Output, Overflow, Readiness,
     RequestOptions, Resource, Stdin, Subscription, Transport,
 };
+pub use group::{GroupProcess, ProcessGroup};
 pub(crate) use identity::{Identity, Limits};
 pub use runnable::Runnable;
 pub use script::{SCRIPT_FILE_PATH_PLACEHOLDER, Script, ScriptRunConfig, ScriptingLanguage};

@@ -60,6 +60,10 @@ pub(crate) enum Control {
     Kill(ExitCause),
     /// Begin another run now, where it is supervised; answered with whether it is.
     Restart(oneshot::Sender<bool>),
+    /// End its run; the next waits for its release. Only of what was spawned [gated](task::SpawnOptions).
+    Hold,
+    /// Its next run may begin, as soon as it is due.
+    Release,
     /// Remove it: newer ones have exited.
     Expire,
     Signal(Signal, oneshot::Sender<Result<(), SignalProcessError>>),
@@ -96,6 +100,8 @@ pub(crate) struct Service {
     pub(crate) health: HealthState,
     /// Why no other follows, once that is so.
     pub(crate) end: Option<PermanentEnd>,
+    /// Nothing runs until it is released: for the n-th time.
+    pub(crate) held: Option<u64>,
 }
 
 impl Status {
@@ -300,6 +306,13 @@ impl Process {
     async fn exited(&self) {
         let run = self.status().run();
         self.run_ended(run).await;
+    }
+
+    /// Whether its next run waits for its release.
+    fn is_held(&self) -> bool {
+        let status = self.status();
+        let service = status.service.as_ref();
+        service.is_some_and(|service| service.held.is_some())
     }
 
     /// Which of its runs is talked to, counted from 0.

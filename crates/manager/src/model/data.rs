@@ -6,20 +6,22 @@
 //! is always written, so that formats which drop the names of fields can read it back.
 
 use super::command::{Cmd, Environment, Leftovers, Logging, Messaging, Output, Stdin};
+use super::group::GroupProcess;
 use super::identity::{Identity, Limits};
 use super::options::Options;
 use super::script::{Script, ScriptingLanguage};
 use super::startup::{Readiness, StartDeadline};
-use crate::supervision::Supervision;
+use crate::supervision::{MemberKind, Supervision};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-use values::{Variables, optional_text, variables};
+use values::{Variables, millis_or_none, optional_text, variables};
 
 pub(crate) use values::millis;
-pub(super) use values::{blob, framing, milliseconds, text, texts};
+pub(super) use values::{blob, framing, milliseconds, or_none, text, texts};
 
+pub(super) mod processes;
 mod values;
 
 /// The twin of a type that has `options: Options` and the fields named here.
@@ -45,7 +47,7 @@ macro_rules! flat_twin {
             logging: Option<Logging>,
             #[serde(default)]
             ready_when: Option<Readiness>,
-            #[serde(default = "default_start", with = "milliseconds")]
+            #[serde(default = "default_start", with = "millis_or_none")]
             start_deadline_ms: Option<Duration>,
             #[serde(default)]
             supervised: Option<Supervision>,
@@ -149,6 +151,47 @@ flat_twin!(ScriptData of Script, "Script" {
     language: ScriptingLanguage,
     content: String,
 });
+
+/// A process of a group, flat.
+struct FlatProcess {
+    program: OsString,
+    needs: Vec<String>,
+    kind: MemberKind,
+    options: Options,
+}
+
+flat_twin!(GroupProcessData of FlatProcess, "GroupProcess" {
+    #[serde(with = "text")]
+    program: OsString,
+    #[serde(default)]
+    needs: Vec<String>,
+    #[serde(default)]
+    kind: MemberKind,
+});
+
+impl From<GroupProcess> for GroupProcessData {
+    fn from(process: GroupProcess) -> Self {
+        let Cmd { program, options } = process.cmd;
+        Self::from(FlatProcess {
+            program,
+            needs: process.needs,
+            kind: process.kind,
+            options,
+        })
+    }
+}
+
+impl From<GroupProcessData> for GroupProcess {
+    fn from(data: GroupProcessData) -> Self {
+        let flat = FlatProcess::from(data);
+        let (program, options) = (flat.program, flat.options);
+        Self {
+            cmd: Cmd { program, options },
+            needs: flat.needs,
+            kind: flat.kind,
+        }
+    }
+}
 
 fn split(environment: &Environment) -> (Variables, Vec<OsString>) {
     let mut set = Variables::new();

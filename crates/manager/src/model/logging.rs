@@ -31,7 +31,10 @@ pub struct Logging {
     #[cfg_attr(feature = "serde", serde(default))]
     route: LogRoute,
     /// In bytes; none is no limit.
-    #[cfg_attr(feature = "serde", serde(default = "default_limit"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(default = "default_limit", with = "super::data::or_none")
+    )]
     limit: Option<u64>,
 }
 

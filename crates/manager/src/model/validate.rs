@@ -96,6 +96,11 @@ pub enum ConfigurationError {
         /// The least that is possible, in milliseconds.
         least_ms: u64,
     },
+    /// A oneshot of a group would be started again whenever it has ended.
+    #[error(
+        "a oneshot that is always restarted never comes to its end: use RestartPolicy::OnFailure or Never, or make it a service"
+    )]
+    OneshotWithoutEnd,
     /// The process is to be ready by something that it cannot show.
     #[error("it can never be ready by {readiness}: {remedy}")]
     NeverReady {

@@ -68,6 +68,8 @@ pub(crate) type SpawnReply = oneshot::Sender<Result<Spawned, SpawnProcessError>>
 pub(crate) struct SpawnOptions {
     /// Take stdout and stderr into memory, this many bytes of each at most.
     pub(crate) capture: Option<usize>,
+    /// It is supervised, and each run but the first waits for its release.
+    pub(crate) gated: bool,
 }
 
 pub(crate) struct Task {
@@ -183,6 +185,7 @@ impl Task {
                 run: 0,
                 health: HealthState::Unknown,
                 end: None,
+                held: None,
             };
             self.process
                 .publish(|status| status.service = Some(Box::new(service)));
@@ -312,6 +315,7 @@ impl Task {
                 let _ = reply.send(false);
                 return None;
             }
+            Control::Hold | Control::Release => return None,
             Control::Expire => {
                 self.removal.get_or_insert(RemovalReason::Retention);
                 Input::Remove

@@ -39,6 +39,10 @@
 //! [intensity](RestartIntensity), and waits for the [backoff](Backoff). One that a user asked for passes
 //! them by: it is not counted, waits for nothing but the exit, and the backoff begins anew.
 //!
+//! **Where it is gated**, each run but the first also waits for its [release](Input::Release), which says that all
+//! that has to be there before it is there; its backoff goes on meanwhile. A [hold](Input::Hold) is the restart of one
+//! that is gated: nothing runs between the two.
+//!
 //! **The end** is for ever: nothing is done after it, and there is no deadline. A stop, a kill or a
 //! shutdown leads there from every state, in backoff at once. The first reason stays. How long a run may take
 //! to end is the matter of its own lifecycle, as the start limit is.
@@ -73,6 +77,8 @@ pub(crate) enum State {
         run: u64,
         /// When it begins.
         until: Instant,
+        /// It begins no sooner than [`Input::Release`] comes, either.
+        held: bool,
     },
     /// A run was begun and does not count as started yet; its process may still have to be spawned.
     Starting { run: u64 },
@@ -108,6 +114,8 @@ pub(crate) enum Then {
 pub(crate) struct Supervised {
     state: State,
     rules: Supervision,
+    /// Each run but the first waits until it is released.
+    gated: bool,
     /// The process of the run that is alive exists.
     spawned: bool,
     /// Restarts in a row after runs that were not stable.
@@ -120,13 +128,29 @@ impl Supervised {
     /// Run 0 is due at once: the first [`Input::Tick`] begins it.
     pub(crate) fn new(rules: Supervision, now: Instant) -> Self {
         Self {
-            state: State::Waiting { run: 0, until: now },
+            state: State::Waiting {
+                run: 0,
+                until: now,
+                held: false,
+            },
             rules,
+            gated: false,
             spawned: false,
             streak: 0,
             window: Window::new(rules.intensity_rule()),
             health: Health::new(rules.health_rule()),
         }
+    }
+
+    /// Each run but the first waits for its [release](Input::Release), beside its backoff.
+    pub(crate) fn gated(mut self) -> Self {
+        self.gated = true;
+        self
+    }
+
+    /// Whether the next run waits for its release.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self.state, State::Waiting { held: true, .. })
     }
 
     /// Where it is.
@@ -142,7 +166,9 @@ impl Supervised {
     /// When to come back with [`Input::Tick`]. Only a backoff has an end to wait for.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Waiting { until, .. } => Some(until),
+            State::Waiting {
+                until, held: false, ..
+            } => Some(until),
             _ => None,
         }
     }
@@ -188,7 +214,10 @@ impl Supervised {
                 PermanentEnd::ShutDown,
                 Effect::StopRun(StopReason::ShutDown),
             ),
-            Input::Restart => self.restart(),
+            Input::Restart => self.restart(now),
+            Input::Hold if self.gated => self.hold(now),
+            Input::Hold => Vec::new(),
+            Input::Release => self.release(now),
             Input::Tick => self.tick(now),
         }
     }
@@ -205,7 +234,11 @@ impl Supervised {
 
     fn tick(&mut self, now: Instant) -> Vec<Effect> {
         match self.state {
-            State::Waiting { run, until } if now >= until => self.begin(run),
+            State::Waiting {
+                run,
+                until,
+                held: false,
+            } if now >= until => self.begin(run),
             _ => Vec::new(),
         }
     }
@@ -258,6 +291,7 @@ impl Supervised {
         let next = run.saturating_add(1);
         match then {
             Then::End(end) => self.end(end),
+            Then::Restart if self.gated => self.wait(next, now),
             Then::Restart => self.begin(next),
             Then::Policy if requested => self.end(PermanentEnd::Requested),
             Then::Policy if !self.rules.restart_policy().restarts(failed) => {
@@ -273,11 +307,31 @@ impl Supervised {
             Then::Policy => {
                 let wait = self.rules.backoff_rule().wait(self.streak, draw);
                 self.streak = self.streak.saturating_add(1);
-                let until = after(now, wait);
-                self.state = State::Waiting { run: next, until };
-                Vec::new()
+                self.wait(next, after(now, wait))
             }
         }
+    }
+
+    fn wait(&mut self, run: u64, until: Instant) -> Vec<Effect> {
+        let held = self.gated;
+        self.state = State::Waiting { run, until, held };
+        Vec::new()
+    }
+
+    /// Nothing runs, and nothing begins before the release.
+    fn hold(&mut self, now: Instant) -> Vec<Effect> {
+        if let State::Waiting { held, .. } = &mut self.state {
+            *held = true;
+            return Vec::new();
+        }
+        self.restart(now)
+    }
+
+    fn release(&mut self, now: Instant) -> Vec<Effect> {
+        if let State::Waiting { held, .. } = &mut self.state {
+            *held = false;
+        }
+        self.tick(now)
     }
 
     fn end(&mut self, end: PermanentEnd) -> Vec<Effect> {
@@ -306,20 +360,21 @@ impl Supervised {
         }
     }
 
-    fn restart(&mut self) -> Vec<Effect> {
-        let (run, effects) = match self.state {
-            State::Waiting { run, .. } => {
+    fn restart(&mut self, now: Instant) -> Vec<Effect> {
+        let (run, effects) = match &mut self.state {
+            State::Waiting { until, .. } => {
                 self.streak = 0;
-                return self.begin(run);
+                *until = now;
+                return self.tick(now);
             }
             State::Starting { run } | State::Up { run, .. } => {
-                (run, vec![Effect::StopRun(StopReason::Restart)])
+                (*run, vec![Effect::StopRun(StopReason::Restart)])
             }
             // It is being stopped already.
             State::Stopping {
                 run,
                 then: Then::Restart | Then::Policy,
-            } => (run, Vec::new()),
+            } => (*run, Vec::new()),
             State::Stopping {
                 then: Then::End(_), ..
             }

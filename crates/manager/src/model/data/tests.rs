@@ -92,7 +92,7 @@ fn full_cmd_json() -> serde_json::Value {
         },
         "logging": { "streams": "stdout_and_stderr", "route": "file", "limit": 1_048_576 },
         "ready_when": { "notify": { "watchdog_ms": 2000 } },
-        "start_deadline_ms": null,
+        "start_deadline_ms": "none",
         "supervised": {
             "restart": "always",
             "backoff": { "first_ms": 100, "longest_ms": 5000, "reset_after_ms": 7000 },
@@ -151,6 +151,34 @@ fn what_messaging_leaves_out_has_its_default() {
 }
 
 #[test]
+fn what_has_a_default_can_be_none_in_words_and_by_null() {
+    for none in ["null", r#""none""#] {
+        let json = format!(r#"{{"program":"w","start_deadline_ms":{none}}}"#);
+        assert_eq!(from_json::<Cmd>(&json), Cmd::new("w").no_start_deadline());
+        let json = format!(r#"{{"streams":"stderr","limit":{none}}}"#);
+        let unlimited = Logging::stderr().unlimited();
+        assert_eq!(from_json::<Logging>(&json), unlimited);
+    }
+    let of = |value: &str| error(&format!(r#"{{"program":"w","start_deadline_ms":{value}}}"#));
+    for (value, says) in [
+        (
+            "-1",
+            "invalid value: integer `-1`, expected a whole number, or `none`",
+        ),
+        (
+            r#""no""#,
+            r#"invalid value: string "no", expected a whole number, or `none`"#,
+        ),
+        (
+            "1.5",
+            "invalid type: floating point `1.5`, expected a whole number, or `none`",
+        ),
+    ] {
+        assert!(of(value).starts_with(says), "{}", of(value));
+    }
+}
+
+#[test]
 fn what_supervision_leaves_out_has_its_default_and_nothing_wrong_is_taken() {
     let json = r#"{"program":"w","supervised":{"restart":"never","backoff":{"first_ms":5}}}"#;
     let backoff = Backoff::new(Duration::from_millis(5), Backoff::default().longest_wait());
@@ -202,7 +230,7 @@ fn every_choice_has_its_name() {
         let streams = logging.to_string();
         assert_eq!(
             json,
-            json!({ "streams": streams, "route": "pipe", "limit": null })
+            json!({ "streams": streams, "route": "pipe", "limit": "none" })
         );
         assert_eq!(from_json::<Logging>(&json.to_string()), unlimited);
     }

@@ -13,6 +13,7 @@ use std::collections::btree_map::Entry;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::time::Duration;
 
 /// Names and values of variables, sorted by name.
 pub(super) type Variables = BTreeMap<OsString, OsString>;
@@ -290,11 +291,7 @@ pub(in crate::model) mod milliseconds {
         time: &Option<Duration>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        let millis = time.map(|time| {
-            let whole = time.as_nanos().div_ceil(1_000_000);
-            u64::try_from(whole).unwrap_or(u64::MAX)
-        });
-        millis.serialize(serializer)
+        time.map(super::whole_millis).serialize(serializer)
     }
 
     pub(in crate::model) fn deserialize<'de, D: Deserializer<'de>>(
@@ -302,6 +299,91 @@ pub(in crate::model) mod milliseconds {
     ) -> Result<Option<Duration>, D::Error> {
         Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
     }
+}
+
+/// A number that may be none, where to leave it out means something else: `"none"`, since some formats have no null.
+/// That is read, too.
+pub(in crate::model) mod or_none {
+    use super::{Deserializer, Error, Serializer, Unexpected, Visitor, fmt};
+
+    #[expect(clippy::ref_option, reason = "the signature that `with` calls")]
+    pub(in crate::model) fn serialize<S: Serializer>(
+        number: &Option<u64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match number {
+            Some(number) => serializer.serialize_u64(*number),
+            None => serializer.serialize_str("none"),
+        }
+    }
+
+    pub(in crate::model) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<u64>, D::Error> {
+        deserializer.deserialize_any(NumberVisitor)
+    }
+
+    struct NumberVisitor;
+
+    impl Visitor<'_> for NumberVisitor {
+        type Value = Option<u64>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a whole number, or `none`")
+        }
+
+        fn visit_u64<E: Error>(self, number: u64) -> Result<Option<u64>, E> {
+            Ok(Some(number))
+        }
+
+        fn visit_i64<E: Error>(self, number: i64) -> Result<Option<u64>, E> {
+            let positive = u64::try_from(number);
+            positive
+                .map(Some)
+                .map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Option<u64>, E> {
+            match text {
+                "none" => Ok(None),
+                _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+            }
+        }
+
+        fn visit_none<E: Error>(self) -> Result<Option<u64>, E> {
+            Ok(None)
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Option<u64>, E> {
+            Ok(None)
+        }
+    }
+}
+
+/// A time in whole milliseconds, rounded up, that is written also where it is none.
+pub(super) mod millis_or_none {
+    use super::{Deserializer, Serializer, or_none, whole_millis};
+    use std::time::Duration;
+
+    #[expect(clippy::ref_option, reason = "the signature that `with` calls")]
+    pub(in super::super) fn serialize<S: Serializer>(
+        time: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        or_none::serialize(&time.map(whole_millis), serializer)
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(or_none::deserialize(deserializer)?.map(Duration::from_millis))
+    }
+}
+
+/// Rounded up.
+fn whole_millis(time: Duration) -> u64 {
+    let whole = time.as_nanos().div_ceil(1_000_000);
+    u64::try_from(whole).unwrap_or(u64::MAX)
 }
 
 /// A time, as whole milliseconds, rounded up.

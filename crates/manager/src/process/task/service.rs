@@ -45,6 +45,8 @@ type Launching = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 pub(super) struct Service {
     machine: Supervised,
+    /// How often it was held back from its next run.
+    held: u64,
     rules: Supervision,
     /// Away while it is being launched.
     runnable: Option<Box<dyn Runnable>>,
@@ -72,8 +74,14 @@ impl Service {
         options: SpawnOptions,
     ) -> Self {
         let now = clock::now();
+        let machine = Supervised::new(rules, now);
         let mut service = Self {
-            machine: Supervised::new(rules, now),
+            machine: if options.gated {
+                machine.gated()
+            } else {
+                machine
+            },
+            held: 0,
             rules,
             runnable,
             options,
@@ -252,6 +260,14 @@ impl Task {
                 }
                 return None;
             }
+            Control::Hold => {
+                service.tell(supervision::Input::Hold);
+                return None;
+            }
+            Control::Release => {
+                service.tell(supervision::Input::Release);
+                return None;
+            }
             Control::Remove(_) => {
                 if let Control::Remove(reply) = request {
                     let _ = reply.send(Err(RemoveProcessError::StillRunning(id)));
@@ -278,6 +294,7 @@ impl Task {
 
     /// Does what the rules say is to be done.
     pub(super) async fn settle(&mut self) {
+        self.publish_hold();
         while let Some(service) = &mut self.service
             && !service.todo.is_empty()
         {
@@ -302,6 +319,25 @@ impl Task {
                 Effect::Announce(end) => self.end_service(end).await,
             }
         }
+    }
+
+    /// Tells whether it is held back, where that has changed.
+    fn publish_hold(&mut self) {
+        let Some(service) = &mut self.service else {
+            return;
+        };
+        let is_held = service.machine.is_held();
+        let was_held = self.process.is_held();
+        if is_held == was_held {
+            return;
+        }
+        service.held += u64::from(is_held);
+        let held = is_held.then_some(service.held);
+        self.process.publish(|status| {
+            if let Some(service) = &mut status.service {
+                service.held = held;
+            }
+        });
     }
 
     /// The run counts as started.
@@ -347,7 +383,7 @@ impl Task {
                 self.end_service(end).await;
                 return;
             }
-            State::Waiting { run, until } => Some((run, until)),
+            State::Waiting { run, until, .. } => Some((run, until)),
             State::Starting { run } => Some((run, clock::now())),
             _ => None,
         };

@@ -35,6 +35,10 @@ pub(crate) enum Input {
     Kill,
     /// A user wants a new run now.
     Restart,
+    /// Nothing is to run before the release. Of one that is not gated this is ignored.
+    Hold,
+    /// The next run may begin, as soon as it is due.
+    Release,
     /// A deadline may have passed.
     Tick,
     /// The manager ends.
@@ -50,7 +54,13 @@ impl Input {
             | Self::Exited { run, .. }
             | Self::StartFailed { run }
             | Self::Health { run, .. } => Some(run),
-            Self::Stop | Self::Kill | Self::Restart | Self::Tick | Self::ShutDown => None,
+            Self::Stop
+            | Self::Kill
+            | Self::Restart
+            | Self::Hold
+            | Self::Release
+            | Self::Tick
+            | Self::ShutDown => None,
         }
     }
 }

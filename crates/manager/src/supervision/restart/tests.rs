@@ -46,6 +46,8 @@ use Word::{Exited, Miss, Spawned, StartFailed, Started, Success};
 const STOP: Word = Word::Just(Input::Stop);
 const KILL: Word = Word::Just(Input::Kill);
 const RESTART: Word = Word::Just(Input::Restart);
+const HOLD: Word = Word::Just(Input::Hold);
+const RELEASE: Word = Word::Just(Input::Release);
 const TICK: Word = Word::Just(Input::Tick);
 const SHUT_DOWN: Word = Word::Just(Input::ShutDown);
 
@@ -133,11 +135,11 @@ fn letters(effects: &[Effect]) -> String {
     letters.collect::<Vec<_>>().join(" ")
 }
 
-/// W(aiting), S(tarting), U(p), or what follows the stop: A(gain), P(olicy), E(nd) and which; or X and
+/// W(aiting) or H(eld), S(tarting), U(p), or what follows the stop: A(gain), P(olicy), E(nd) and which; or X and
 /// which end. Then the number of the run.
 fn place(state: State) -> String {
     match state {
-        State::Waiting { run, .. } => format!("W{run}"),
+        State::Waiting { run, held, .. } => format!("{}{run}", if held { 'H' } else { 'W' }),
         State::Starting { run } => format!("S{run}"),
         State::Up { run, .. } => format!("U{run}"),
         State::Stopping { run, then } => match then {
@@ -214,19 +216,81 @@ fn every_state_meets_every_input() {
             ],
         ),
     ];
+    meet(false, &table);
+}
+
+/// Checks what each state makes of each word.
+fn meet(gated: bool, table: &[(Word, [&str; 9])]) {
     for (word, row) in table {
         for ((state, path), expected) in states().into_iter().zip(row) {
             let mut bench = Bench::new(rules(RestartPolicy::OnFailure));
+            bench.supervised.gated = gated;
             for before in path {
                 bench.step(0, before);
             }
             let before = place(bench.supervised.state());
-            let mut found = bench.step(0, word);
+            let mut found = bench.step(0, *word);
             let after = place(bench.supervised.state());
             if after != before {
                 found = format!("{found}:{after}");
             }
-            assert_eq!(found, expected, "{word:?} while {state}");
+            assert_eq!(found, *expected, "{word:?} while {state}, gated: {gated}");
         }
     }
+}
+
+/// Where it is gated, all that would begin a run leads to the gate; the rest is as without.
+#[test]
+fn every_state_meets_every_input_behind_a_gate() {
+    // The columns: due, spawning, starting, up, stopping to end, to restart, unhealthy, held, ended.
+    let table: [(Word, [&str; 9]); 11] = [
+        (
+            Exited(Well),
+            ["", "B:XB", "B:XB", "B:XB", "R:XR", ":H1", ":H1", "", ""],
+        ),
+        (
+            Exited(Failed),
+            ["", ":H1", ":H1", ":H1", "R:XR", ":H1", ":H1", "", ""],
+        ),
+        (
+            Exited(Requested),
+            ["", "R:XR", "R:XR", "R:XR", "R:XR", ":H1", "R:XR", "", ""],
+        ),
+        (StartFailed, ["", ":H1", "", "", "", "", "", "", ""]),
+        (
+            STOP,
+            [
+                "R:XR", "sR:ER0", "sR:ER0", "sR:ER0", "sR", "sR:ER0", "sR:ER0", "R:XR", "",
+            ],
+        ),
+        (
+            KILL,
+            [
+                "R:XR", "k:ER0", "k:ER0", "k:ER0", "k", "k:ER0", "k:ER0", "R:XR", "",
+            ],
+        ),
+        (
+            RESTART,
+            ["b0:S0", "sA:A0", "sA:A0", "sA:A0", "", "", ":A0", "", ""],
+        ),
+        (
+            HOLD,
+            [":H0", "sA:A0", "sA:A0", "sA:A0", "", "", ":A0", "", ""],
+        ),
+        (RELEASE, ["b0:S0", "", "", "", "", "", "", ":W1", ""]),
+        (TICK, ["b0:S0", "", "", "", "", "", "", "", ""]),
+        (
+            SHUT_DOWN,
+            [
+                "S:XS", "sS:ES0", "sS:ES0", "sS:ES0", "sS", "sS:ES0", "sS:ES0", "S:XS", "",
+            ],
+        ),
+    ];
+    meet(true, &table);
+}
+
+#[test]
+fn a_hold_is_nothing_to_one_without_a_gate() {
+    let row = |expected| [(HOLD, [expected; 9])];
+    meet(false, &row(""));
 }

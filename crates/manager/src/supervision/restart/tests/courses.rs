@@ -298,3 +298,41 @@ fn each_end_reads_as_a_sentence() {
         assert_eq!(end.to_string(), text);
     }
 }
+
+#[test]
+fn behind_a_gate_the_backoff_goes_on_and_the_release_may_come_before_or_after_its_end() {
+    // (when it is released, when it begins: its backoff ends at 2)
+    for (released, begins) in [(1, 2), (2, 2), (9, 9)] {
+        let mut bench = Bench::new(rules(RestartPolicy::OnFailure));
+        bench.supervised = bench.supervised.gated();
+        for (second, word) in UP {
+            bench.step(second, word);
+        }
+        bench.step(1, FAIL);
+        assert!(bench.supervised.is_held());
+        assert_eq!(bench.due(), None, "nobody comes back for what is held");
+        assert_eq!(bench.step(50, TICK), "", "and it does not begin");
+        let done = bench.step(released, RELEASE);
+        assert_eq!(bench.due(), (released < begins).then_some(begins));
+        let done = if released < begins {
+            bench.step(begins, TICK)
+        } else {
+            done
+        };
+        assert_eq!(done, "b1", "released at {released}");
+    }
+}
+
+#[test]
+fn what_was_released_can_be_held_again() {
+    let mut bench = Bench::new(rules(RestartPolicy::OnFailure));
+    bench.supervised = bench.supervised.gated();
+    for (second, word) in [&UP[..], &[(1, FAIL), (1, RELEASE), (1, HOLD)]].concat() {
+        bench.step(second, word);
+    }
+    assert!(bench.supervised.is_held());
+    assert_eq!(bench.step(9, TICK), "");
+    // A user who wants a restart need not wait for the backoff, but for the gate.
+    assert_eq!(bench.step(1, RESTART), "");
+    assert_eq!(bench.step(1, RELEASE), "b1");
+}

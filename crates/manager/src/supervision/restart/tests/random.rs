@@ -63,6 +63,8 @@ impl Random {
             23..26 => StartFailed,
             26..31 => Miss,
             31..33 => Success,
+            33 => HOLD,
+            34..36 => RELEASE,
             _ => TICK,
         };
         word.of(run, now)
@@ -140,6 +142,7 @@ fn live(random: &mut Random) -> (u64, Option<PermanentEnd>) {
     let rules = random.rules();
     let mut now = Instant::now();
     let mut supervised = Supervised::new(rules, now);
+    supervised.gated = random.below(2) == 0;
     let mut model = Model::default();
     for _ in 0..120 {
         now += Duration::from_millis(random.below(2_000));
@@ -175,12 +178,27 @@ fn live(random: &mut Random) -> (u64, Option<PermanentEnd>) {
         let waits = matches!(state, State::Waiting { .. });
         assert_eq!(
             supervised.deadline().is_some(),
-            waits,
-            "only a backoff has a deadline"
+            waits && !supervised.is_held(),
+            "only a backoff that nobody holds has a deadline"
         );
+        assert!(supervised.gated || !supervised.is_held());
         let due = supervised.deadline().is_some_and(|at| at <= now);
         assert!(!(input == Input::Tick && due), "a tick does what is due");
-        let restarted = waits && alive_in(before).is_some();
+        let over = waits && alive_in(before).is_some();
+        assert_eq!(
+            supervised.is_held() && over,
+            supervised.gated && over,
+            "whatever follows a run waits at the gate"
+        );
+        // What a user asks for does not wait, but for the gate.
+        let asked = matches!(
+            before,
+            State::Stopping {
+                then: Then::Restart,
+                ..
+            }
+        );
+        let restarted = over && !asked;
         assert_eq!(draws, u32::from(restarted), "one draw for each backoff");
         if restarted {
             model.restarts.push(now);

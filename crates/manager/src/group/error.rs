@@ -1,0 +1,71 @@
+//! Why a group was not started, and why it is not ready.
+
+use std::fmt;
+
+use crate::error::NO_MANAGER;
+use crate::lifecycle::ExitReport;
+use crate::model::ConfigurationError;
+use crate::supervision::GraphError;
+
+/// Why a group was not started. Nothing of it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpawnGroupError {
+    /// Its processes cannot need each other as they say.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The command of one of them cannot work.
+    #[error("`{name}` cannot be started: {error}")]
+    Configuration {
+        /// The process.
+        name: String,
+        /// What is wrong with its command.
+        #[source]
+        error: ConfigurationError,
+    },
+    /// The manager has ended, or is shutting down.
+    #[error("{NO_MANAGER}")]
+    ManagerCommunicationError,
+}
+
+/// Why a group is not ready, and will not be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GroupError {
+    /// One of its processes failed for good, or ended though others need it.
+    #[error("`{name}` {why}")]
+    Failed {
+        /// The process.
+        name: String,
+        /// What has become of it.
+        why: MemberFailure,
+    },
+    /// The group was stopped before it was ready, or the manager was shut down.
+    #[error("the group was stopped before it was ready")]
+    Stopped,
+    /// The manager has ended without seeing to the group: its runtime is gone.
+    #[error("{NO_MANAGER}")]
+    ManagerCommunicationError,
+}
+
+/// What has become of a process because of which a group is not ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MemberFailure {
+    /// It could not be started, for this reason.
+    CannotStart(String),
+    /// It has ended for ever, in this way.
+    Ended(Box<ExitReport>),
+    /// It has ended, and nothing is known of how.
+    Gone,
+}
+
+impl fmt::Display for MemberFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CannotStart(error) => write!(f, "could not be started: {error}"),
+            Self::Ended(report) => report.fmt(f),
+            Self::Gone => f.write_str("has ended, and nobody knows how"),
+        }
+    }
+}
