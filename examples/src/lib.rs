@@ -2,7 +2,7 @@
 //!
 //! Each program in `src/bin` is a whole example, run by `cargo run --bin NAME`: `quickstart`,
 //! `json_worker`, `message_pack_worker`, `typed_request`, `conversation`, `shell_child`, `python_child`,
-//! `python_pool`, `fan_out` and `logs`. Where the child is a Rust program, the example starts itself once more, with an
+//! `python_pool`, `services`, `fan_out` and `logs`. Where the child is a Rust program, the example starts itself once more, with an
 //! argument. `sdk_worker` and `sdk_worker_async` are children that any parent can try requests on.
 //!
 //! The children in `children` are single files that need no library, ours included. This crate

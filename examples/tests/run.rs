@@ -238,6 +238,46 @@ async fn fan_out() {
 }
 
 #[tokio::test]
+async fn services() {
+    let output = run(env!("CARGO_BIN_EXE_services"), |command| {
+        command.arg("--check");
+    })
+    .await;
+    assert_says(
+        &output,
+        &[
+            "`database` is starting\n",
+            "`database` is ready\n",
+            "`schema` is ended\n",
+            "`shop` is ready\n",
+            "the group is ready\n",
+            "`shop` is stopped\n",
+            "`database` is stopped\n",
+            "the group has stopped\n",
+        ],
+    );
+}
+
+/// A mistake in the file is told with its line, and nothing is started.
+#[tokio::test]
+async fn services_of_a_wrong_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(
+        file.path(),
+        "[processes.shop]\nprogram = \"sh\"\nneed = [\"database\"]\n",
+    )
+    .unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_services"))
+        .arg(file.path())
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(said.contains("line 3") && said.contains("need"), "{said}");
+}
+
+#[tokio::test]
 async fn python_pool() {
     let output = run(env!("CARGO_BIN_EXE_python_pool"), |command| {
         command.arg("2000000");

@@ -29,7 +29,7 @@ impl<T: Clone + Send + 'static> Ring<T> {
 
     /// Hears all from now on, until the ring is dropped.
     pub(crate) fn listen(&self) -> Listener<T> {
-        Listener(Some(receive(self.0.subscribe())))
+        Listener::new(self.0.subscribe())
     }
 }
 
@@ -48,6 +48,11 @@ pub(crate) enum Heard<T> {
 pub(crate) struct Listener<T>(Option<Receiving<T>>);
 
 impl<T: Clone + Send + 'static> Listener<T> {
+    /// One who hears what this receives.
+    pub(crate) fn new(receiver: broadcast::Receiver<T>) -> Self {
+        Self(Some(receive(receiver)))
+    }
+
     /// One who hears nothing.
     pub(crate) fn ended() -> Self {
         Self(None)

@@ -6,12 +6,9 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
 
+use crate::ring::{Heard, Listener};
 use crate::supervision::MemberState;
-
-/// Events that a listener may be behind.
-pub(super) const RING: usize = 1024;
 
 /// Something that happened to a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,52 +56,36 @@ impl fmt::Display for GroupEvent {
     }
 }
 
-type Receiver = broadcast::Receiver<GroupEvent>;
-type Receiving = Pin<Box<dyn Future<Output = (Result<GroupEvent, RecvError>, Receiver)> + Send>>;
-
 /// The events of a group: a [`Stream`] of [`GroupEvent`]s, by [`GroupHandle::events`](crate::GroupHandle::events).
 ///
 /// It ends after [`GroupEvent::Stopped`]. A listener may be 1,024 events behind; past that the oldest are dropped, and
 /// [`GroupEvent::Missed`] says how many. Nothing ever waits for a listener. Taking an item is cancel safe.
 #[must_use = "streams do nothing unless polled"]
 pub struct GroupEventStream {
-    receiving: Option<Receiving>,
+    listener: Listener<GroupEvent>,
 }
 
 impl GroupEventStream {
     /// Of none where the group has ended.
-    pub(super) fn new(receiver: Option<Receiver>) -> Self {
+    pub(super) fn new(receiver: Option<broadcast::Receiver<GroupEvent>>) -> Self {
         Self {
-            receiving: receiver.map(receive),
+            listener: receiver.map_or_else(Listener::ended, Listener::new),
         }
     }
-}
-
-fn receive(mut receiver: Receiver) -> Receiving {
-    Box::pin(async move {
-        let event = receiver.recv().await;
-        (event, receiver)
-    })
 }
 
 impl Stream for GroupEventStream {
     type Item = GroupEvent;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<GroupEvent>> {
-        let Some(receiving) = &mut self.receiving else {
-            return Poll::Ready(None);
+        let event = match ready!(self.listener.poll_next(cx)) {
+            Some(Heard::Told(event)) => event,
+            Some(Heard::Missed(count)) => GroupEvent::Missed(count),
+            None => return Poll::Ready(None),
         };
-        let (received, receiver) = ready!(receiving.as_mut().poll(cx));
-        let event = match received {
-            Ok(event) => event,
-            Err(RecvError::Lagged(count)) => GroupEvent::Missed(count),
-            Err(RecvError::Closed) => {
-                self.receiving = None;
-                return Poll::Ready(None);
-            }
-        };
-        let is_last = event == GroupEvent::Stopped;
-        self.receiving = (!is_last).then(|| receive(receiver));
+        if event == GroupEvent::Stopped {
+            self.listener.end();
+        }
         Poll::Ready(Some(event))
     }
 }

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{broadcast, oneshot, watch};
 
 use super::error::{GroupError, MemberFailure};
-use super::events::{GroupEvent, RING};
+use super::events::GroupEvent;
 use super::status::{GroupPhase, GroupStatus, MemberStatus};
 use crate::flag::Flag;
 use crate::model::Runnable;
 use crate::process::Process;
+use crate::ring::RING;
 use crate::supervision::graph::Graph;
 use crate::supervision::{FailurePolicy, MemberKind, MemberState};
 
