@@ -202,6 +202,33 @@ async fn a_shutdown_of_the_manager_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_is_started_from_a_shutdown_on() {
+    let manager = manager();
+    let frames = Messaging::named_pipes().framing(Framing::Frames);
+    let cmd = Cmd::new("scripted").messaging(frames);
+    let cmd = cmd.ready_when(Readiness::Frame).no_start_deadline();
+    let cmd = cmd.supervised(always(HOUR));
+    let late = ScriptedChild::new(cmd, |mut child| async move {
+        while child.next().await != ChildEvent::Stop {}
+        // Too late for what waits for it.
+        child.ready("").await;
+        tokio::time::sleep(SECOND).await;
+        0
+    });
+    let parts = ["db", "web"].map(|_| Part::new(MemberKind::Service, Box::new(late.clone())));
+    let graph = Graph::new([Node::new("db"), Node::new("web").needs(["db"])]);
+    let graph = graph.expect("a graph");
+    let group = manager.start_group(graph, OneForOne, parts.into()).await;
+    let group = group.expect("it starts");
+    while group.process("db").is_none() {
+        tokio::task::yield_now().await;
+    }
+    manager.shutdown().await.expect("the end");
+    let seen = rest(group.events()).await;
+    assert_eq!(seen, "db=starting web=stopped db=stopping db=stopped S");
+}
+
+#[tokio::test(start_paused = true)]
 async fn handles_may_go_and_the_group_goes_on_until_the_last_of_the_manager_goes() {
     let manager = manager();
     let (group, mut events) = start(&manager, OneForOne, "web:db db", always(HOUR)).await;
