@@ -57,7 +57,7 @@ async fn main() -> Result<(), Failure> {
     told.await??;
     manager.shutdown().await?;
     match failed {
-        None | Some(GroupError::Stopped { .. }) => Ok(()),
+        None | Some(GroupError::Stopped) => Ok(()),
         Some(error) => Err(error.into()),
     }
 }
@@ -118,20 +118,18 @@ async fn line(group: &GroupHandle, member: &MemberStatus) -> String {
         MemberState::Failed => "✗",
         _ => "○",
     };
-    let mut line = format!("{sign} {:10}", member.state().to_string());
+    let mut parts = vec![format!("{sign} {:10}", member.state().to_string())];
     if let Some(process) = group.process(member.name())
         && let Ok(info) = process.get_process_info().await
     {
-        line += &format!(" run {}", info.run());
+        parts.push(format!("run {}", info.run()));
         let age = info.started_at().and_then(|at| at.elapsed().ok());
         if let (true, Some(pid), Some(age)) = (info.is_running(), info.pid(), age) {
-            line += &format!(", pid {pid}, up {} s", age.as_secs());
+            parts.push(format!("pid {pid}, up {} s", age.as_secs()));
         } else if let Some(report) = info.exit() {
-            line += &format!(", {report}");
+            parts.push(report.to_string());
         }
     }
-    if let Some(error) = member.error() {
-        line += &format!(" {error}");
-    }
-    line
+    parts.extend(member.error().map(str::to_owned));
+    parts.join("  ")
 }
