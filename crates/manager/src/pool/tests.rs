@@ -28,7 +28,7 @@ fn frames() -> Cmd {
     Cmd::new("scripted").messaging(Messaging::named_pipes().framing(Framing::Frames))
 }
 
-/// What a request asks for is its first word: `echo`, `fail`, `exit` with a code, `sleep` for some milliseconds, `hang`
+/// What a request asks for is its first word: `echo`, `fail`, `last` before it exits, `exit` with a code, `sleep` for some milliseconds, `hang`
 /// until it is cancelled, `stuck` for ever. One at a time, but what sleeps or hangs lets others pass.
 async fn work(mut child: ChildSide) -> i32 {
     let mut waiting: Vec<(u64, Option<tokio::time::Instant>)> = Vec::new();
@@ -54,6 +54,10 @@ async fn work(mut child: ChildSide) -> i32 {
                     "echo" => child.reply(id, rest).await,
                     "fail" => child.fail(id, rest).await,
                     "exit" => return rest.parse().expect("a code"),
+                    "last" => {
+                        child.reply(id, rest).await;
+                        return 0;
+                    }
                     "sleep" => {
                         let time = Duration::from_millis(rest.parse().expect("a time"));
                         waiting.push((id, Some(tokio::time::Instant::now() + time)));

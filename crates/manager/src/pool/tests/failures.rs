@@ -257,3 +257,24 @@ async fn a_maker_that_panics_is_a_start_that_failed() {
     assert_eq!(pool.workers()[0].worker, 1);
     end(pool, manager).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_worker_said_before_its_end_counts_however_late_it_is_looked_at() {
+    for tries in [1, 2] {
+        let manager = manager();
+        let pool = scripted().size(1..=1).start(&manager).expect("a pool");
+        pool.ready().await.expect("ready");
+        let mut events = pool.events();
+        let options = PoolRequestOptions::new().tries(tries);
+        let mut last = Box::pin(pool.request_with("last word", options));
+        assert!(futures::poll!(&mut last).is_pending());
+        find(&mut events, is_gone).await;
+        // By now it has failed for the pool, or is to go to the next worker.
+        pool.ready().await.expect("ready");
+        assert_eq!(last.await.expect("a reply"), "word");
+        let stats = pool.stats();
+        assert_eq!((stats.queued, stats.in_flight), (0, 0), "{tries} tries");
+        assert_eq!(pool.request("echo 1").await.expect("a reply"), "1");
+        end(pool, manager).await;
+    }
+}
