@@ -248,11 +248,11 @@ async fn services() {
         &[
             "`database` is starting\n",
             "`database` is ready\n",
-            "`schema` is ended\n",
+            "`schema` has ended\n",
             "`shop` is ready\n",
             "the group is ready\n",
-            "`shop` is stopped\n",
-            "`database` is stopped\n",
+            "`shop` has stopped\n",
+            "`database` has stopped\n",
             "the group has stopped\n",
         ],
     );

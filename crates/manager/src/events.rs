@@ -81,8 +81,10 @@ pub enum Event {
         run: u64,
         /// How long from now.
         wait: Duration,
-        /// How the last run ended; none where the next could not be started at all.
+        /// How the last run ended; none where it could not be started at all.
         report: Option<Arc<ExitReport>>,
+        /// Why the last run could not be started, where that is so.
+        failure: Option<Arc<str>>,
     },
     /// A [supervised](crate::Cmd::supervised) process has failed too often, and is not started again.
     GaveUp {
@@ -193,8 +195,18 @@ impl fmt::Display for Event {
             Self::Unresponsive { id } => write!(f, "process {id} does not answer"),
             Self::Stopping { id } => write!(f, "process {id} is being ended"),
             Self::Exited { id, report } => write!(f, "process {id} {report}"),
-            Self::Restarting { id, run, wait, .. } => {
-                write!(f, "run {run} of process {id} is started in {wait:?}")
+            Self::Restarting {
+                id,
+                run,
+                wait,
+                failure,
+                ..
+            } => {
+                write!(f, "run {run} of process {id} is started in {wait:?}")?;
+                match failure {
+                    Some(failure) => write!(f, ", since the last could not be: {failure}"),
+                    None => Ok(()),
+                }
             }
             Self::GaveUp { id, end } => write!(f, "process {id} is given up: {end}"),
             Self::Finished { id, report } => write!(f, "process {id} has finished: {report}"),

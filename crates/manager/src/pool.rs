@@ -97,7 +97,8 @@ impl Drop for Owner {
 impl ProcessPool {
     /// Describes a pool whose workers run this command, which is started as often as there are workers.
     ///
-    /// Without [messaging](Cmd::messaging) it gets named pipes and frames. A worker takes requests from its hello on, or
+    /// Without [messaging](Cmd::messaging) it gets named pipes and frames, and where its stderr has no use it is
+    /// [logged](Cmd::logging), so that errors have a worker's last words. A worker takes requests from its hello on, or
     /// from when it is [ready](Cmd::ready_when), if the command says what shows that.
     pub fn builder(worker: Cmd) -> ProcessPoolBuilder {
         ProcessPoolBuilder::new(Workers::Command(Box::new(worker)))
@@ -252,14 +253,11 @@ impl ProcessPool {
         self.0.shared.workers()
     }
 
-    /// What happens in it from now on.
+    /// What happens in it from now on; the first listener gets all that has happened since the start.
     pub fn events(&self) -> PoolEventStream {
-        // First the listening, then the look: an end in between is told.
-        let mut listener = self.0.shared.events.listen();
-        if self.0.shared.ended.is_set() {
-            listener.end();
+        PoolEventStream {
+            listener: self.0.shared.listen(),
         }
-        PoolEventStream { listener }
     }
 }
 

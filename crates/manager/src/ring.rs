@@ -4,6 +4,7 @@
 //!  tell ──► ring of the last 1,024 ──► Listener: each item, or how many were missed
 //! ```
 
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -77,6 +78,12 @@ impl<T: Clone + Send + 'static> Listener<T> {
                 return Poll::Ready(None);
             }
         }))
+    }
+}
+
+impl<T> fmt::Debug for Listener<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").finish_non_exhaustive()
     }
 }
 

@@ -21,4 +21,4 @@ pub use restart::{
     Backoff, DEFAULT_KEPT_RUNS, HealthRule, HealthState, MAX_RESTARTS, PermanentEnd,
     RestartIntensity, RestartPolicy, Supervision, Undelivered,
 };
-pub(crate) use restart::{Effect, Input, Probe, State, StopReason, Supervised};
+pub(crate) use restart::{Effect, Input, Probe, State, StopReason, Supervised, Then};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::NO_MANAGER;
+use crate::error::{LastLines, NO_MANAGER};
 use crate::lifecycle::ExitReport;
 use crate::model::ConfigurationError;
 use crate::supervision::GraphError;
@@ -54,8 +54,13 @@ pub enum GroupError {
 pub enum MemberFailure {
     /// It could not be started, for this reason.
     CannotStart(String),
-    /// It has ended for ever, in this way.
-    Ended(Box<ExitReport>),
+    /// It has ended for ever.
+    Ended {
+        /// How.
+        report: Box<ExitReport>,
+        /// What it said last, where its stderr is logged.
+        stderr: LastLines,
+    },
     /// It has ended, and nothing is known of how.
     Gone,
 }
@@ -64,7 +69,7 @@ impl fmt::Display for MemberFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CannotStart(error) => write!(f, "could not be started: {error}"),
-            Self::Ended(report) => report.fmt(f),
+            Self::Ended { report, stderr } => write!(f, "{report}{stderr}"),
             Self::Gone => f.write_str("has ended, and nobody knows how"),
         }
     }

@@ -44,6 +44,7 @@ pub enum GroupEvent {
 impl fmt::Display for GroupEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Member { name, state } if state.is_over() => write!(f, "`{name}` has {state}"),
             Self::Member { name, state } => write!(f, "`{name}` is {state}"),
             Self::Ready => f.write_str("the group is ready"),
             Self::Failed { name } => write!(f, "the group has failed because of `{name}`"),

@@ -105,7 +105,7 @@ impl GroupHandle {
     /// let events = group.events().map(|event| event.to_string());
     /// assert_eq!(
     ///     events.collect::<Vec<_>>().await,
-    ///     ["`once` is starting", "`once` is ended", "the group is ready", "the group has stopped"],
+    ///     ["`once` is starting", "`once` has ended", "the group is ready", "the group has stopped"],
     /// );
     /// # manager.shutdown().await?;
     /// # Ok(()) }

@@ -7,6 +7,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 use super::error::{GroupError, MemberFailure};
 use super::events::GroupEvent;
 use super::status::{GroupPhase, GroupStatus, MemberStatus};
+use crate::error::LastLines;
 use crate::flag::Flag;
 use crate::model::Runnable;
 use crate::process::Process;
@@ -61,7 +62,10 @@ pub(crate) struct View {
 pub(crate) struct Member {
     pub(super) state: MemberState,
     pub(super) process: Option<Arc<Process>>,
+    /// Why it could not be started, or how it has failed.
     pub(super) error: Option<String>,
+    /// What it said last before it failed.
+    pub(super) words: LastLines,
 }
 
 impl StartGroup {
@@ -74,6 +78,7 @@ impl StartGroup {
             state: MemberState::Idle,
             process: None,
             error: None,
+            words: LastLines::default(),
         };
         let (view, seen) = watch::channel(View {
             members: vec![idle; parts.len()],

@@ -106,7 +106,11 @@ impl fmt::Display for MemberStatus {
 
 impl fmt::Display for GroupStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the group is {}", self.phase)?;
+        let verb = match self.phase {
+            GroupPhase::Failed | GroupPhase::Stopped => "has",
+            _ => "is",
+        };
+        write!(f, "the group {verb} {}", self.phase)?;
         let mut members = self.members.iter();
         members.try_for_each(|member| write!(f, "\n  {member}"))
     }

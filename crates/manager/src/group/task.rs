@@ -13,7 +13,7 @@ use super::error::MemberFailure;
 use super::events::GroupEvent;
 use super::member::{Edge, End, Member, Place, Seen, end_of};
 use super::shared::{Shared, StartGroup, View};
-use crate::error::SpawnProcessError;
+use crate::error::{LastLines, SpawnProcessError};
 use crate::lifecycle::ExitReport;
 use crate::manager::context::Context;
 use crate::model::Runnable;
@@ -27,6 +27,8 @@ type Waiting = Pin<Box<dyn Future<Output = (usize, Happened)> + Send>>;
 enum Happened {
     Spawned(Result<Arc<Process>, SpawnProcessError>),
     Seen(Edge, Seen, Arc<Process>),
+    /// It has failed for ever, and said this last.
+    Failed(Option<Arc<ExitReport>>, LastLines),
     /// Its task has ended without a word.
     Gone,
 }
@@ -133,6 +135,14 @@ impl GroupTask {
                 let end = end_of(self.members[node].kind, end, report.as_deref());
                 self.over(node, end).await;
             }
+            Happened::Failed(report, words) => {
+                let report = report.map(|report| format!("{report}{words}"));
+                self.view.send_modify(|view| {
+                    view.members[node].error = report;
+                    view.members[node].words = words;
+                });
+                self.over(node, End::Failed).await;
+            }
             Happened::Gone if self.shut_down => self.over(node, End::ShutDown).await,
             Happened::Gone => self.over(node, End::Failed).await,
         }
@@ -198,8 +208,15 @@ impl GroupTask {
 
     /// Waits for what the process's status tells next.
     fn watch(&mut self, node: usize, process: Arc<Process>, seen: Seen) {
+        let kind = self.members[node].kind;
         self.waiting.push(Box::pin(async move {
             match process.when(|status| seen.edge(status)).await {
+                Some((Edge::Over(end, report), _))
+                    if end_of(kind, end, report.as_deref()) == End::Failed =>
+                {
+                    let words = process.last_lines().await;
+                    (node, Happened::Failed(report, words))
+                }
                 Some((edge, seen)) => (node, Happened::Seen(edge, seen, process)),
                 None => (node, Happened::Gone),
             }
@@ -333,14 +350,15 @@ impl GroupTask {
 /// What has become of a node that has failed, or ended though others need it.
 fn failure(view: &View, node: usize) -> MemberFailure {
     let member = &view.members[node];
-    if let Some(error) = &member.error {
+    if let (None, Some(error)) = (&member.process, &member.error) {
         return MemberFailure::CannotStart(error.clone());
     }
     let report = member
         .process
         .as_ref()
         .and_then(|process| process.last_report());
-    report.map_or(MemberFailure::Gone, |report| {
-        MemberFailure::Ended(Box::new(ExitReport::clone(&report)))
+    report.map_or(MemberFailure::Gone, |report| MemberFailure::Ended {
+        report: Box::new(ExitReport::clone(&report)),
+        stderr: member.words.clone(),
     })
 }

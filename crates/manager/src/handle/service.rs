@@ -1,10 +1,12 @@
 //! Supervised processes, by their handles: their runs, and how they are asked whether they are well.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt as _;
 use procession_wire::Message;
 use tokio::sync::oneshot;
 
@@ -39,11 +41,13 @@ type Check = dyn Fn(ProcessHandle) -> Pin<Box<dyn Future<Output = bool> + Send>>
 pub struct HealthCheck {
     interval: Duration,
     limit: Duration,
+    /// It is a request.
+    asks: bool,
     check: Arc<Check>,
 }
 
 impl HealthCheck {
-    /// Passed where this returns `true` within [`time_limit`](Self::time_limit).
+    /// Passed where this returns `true` within [`time_limit`](Self::time_limit). A panic is a miss.
     pub fn new<F, Fut>(interval: Duration, check: F) -> Self
     where
         F: Fn(ProcessHandle) -> Fut + Send + Sync + 'static,
@@ -52,20 +56,26 @@ impl HealthCheck {
         Self {
             interval,
             limit: interval,
+            asks: false,
             check: Arc::new(move |process| Box::pin(check(process))),
         }
     }
 
-    /// Passed where it replies to this request, whatever the reply is.
+    /// Passed where it replies to this request, whatever the reply is; a failure is a miss. The process has to speak
+    /// frames both ways.
     pub fn request(interval: Duration, message: impl Into<Message>) -> Self {
         let message = message.into();
-        Self::new(interval, move |process| {
+        let check = Self::new(interval, move |process| {
             let message = message.clone();
             async move {
                 let options = RequestOptions::new().no_deadline();
                 process.request_with(message, options).await.is_ok()
             }
-        })
+        });
+        Self {
+            asks: true,
+            ..check
+        }
     }
 
     /// How long a check may take; as long as the interval unless set.
@@ -75,13 +85,19 @@ impl HealthCheck {
         self
     }
 
+    pub(crate) fn asks(&self) -> bool {
+        self.asks
+    }
+
     pub(crate) fn interval(&self) -> Duration {
         self.interval
     }
 
     pub(crate) async fn passes(&self, process: ProcessHandle) -> bool {
-        let check = tokio::time::timeout(self.limit, (self.check)(process));
-        check.await.unwrap_or(false)
+        // One that panics has not passed.
+        let check = AssertUnwindSafe(async { (self.check)(process).await }).catch_unwind();
+        let passes = tokio::time::timeout(self.limit, check).await;
+        matches!(passes, Ok(Ok(true)))
     }
 }
 

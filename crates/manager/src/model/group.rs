@@ -23,8 +23,8 @@ use crate::supervision::{FailurePolicy, GraphError, MemberKind, RestartPolicy};
 /// ```
 ///
 /// With the feature `serde` it can be a file. Everything but the programs may be left out, and what is wrong (an
-/// unknown key, a bad value, a name that no process has, a cycle) is refused by the line it stands on, as far as the
-/// format tells lines. Each process is what a [`Cmd`] is as data, and `needs` and `kind` beside that:
+/// unknown key, a bad value, a name that no process has, a cycle) is refused by name, with the line where the format tells
+/// lines; of a name that no process has that is the line of the whole map. Each process is what a [`Cmd`] is as data, and `needs` and `kind` beside that:
 ///
 /// ```toml
 /// on_failure = "rest_for_one"           # one_for_one (the default), rest_for_one, one_for_all

@@ -101,6 +101,14 @@ pub enum ConfigurationError {
         "a oneshot that is always restarted never comes to its end: use RestartPolicy::OnFailure or Never, or make it a service"
     )]
     OneshotWithoutEnd,
+    /// A health check of a process that is not supervised.
+    #[error("a health check restarts what is not well: add `supervised(..)`, or leave it out")]
+    HealthWithoutSupervision,
+    /// A health check by a request to a process that cannot be asked.
+    #[error(
+        "a health check by a request needs a Messaging with Framing::Frames, input and output: add it, or check by a function"
+    )]
+    HealthWithoutFrames,
     /// The process is to be ready by something that it cannot show.
     #[error("it can never be ready by {readiness}: {remedy}")]
     NeverReady {
@@ -181,7 +189,26 @@ pub(super) fn check(cmd: &Cmd) -> Check {
     }
     check_streams(cmd)?;
     check_start(cmd)?;
+    check_health(cmd)?;
     check_identity(&options.identity)
+}
+
+fn check_health(cmd: &Cmd) -> Check {
+    let Some(health) = &cmd.options.health_check else {
+        return Ok(());
+    };
+    if cmd.options.supervision.is_none() {
+        return Err(ConfigurationError::HealthWithoutSupervision);
+    }
+    let frames = cmd.options.messaging.as_ref().is_some_and(|messaging| {
+        messaging.chosen_framing() == Framing::Frames
+            && messaging.input().is_some()
+            && messaging.output().is_some()
+    });
+    if health.asks() && !frames {
+        return Err(ConfigurationError::HealthWithoutFrames);
+    }
+    Ok(())
 }
 
 fn check_identity(identity: &Identity) -> Check {

@@ -11,7 +11,7 @@ use super::driver::Driver;
 use super::shared::Shared;
 use super::{Make, Owner, PoolRequestOptions, ProcessPool, StartPoolError};
 use crate::handle::ProcessManagerHandle;
-use crate::model::{Cmd, Messaging, Runnable};
+use crate::model::{Cmd, Logging, Messaging, Output, Runnable};
 use crate::supervision::dispatch::{PoolRules, WhenFull};
 
 /// What the workers are.
@@ -142,12 +142,15 @@ impl ProcessPoolBuilder {
     ///
     /// # Errors
     ///
-    /// [`StartPoolError`]: the command, or the size, cannot be.
+    /// [`StartPoolError`]: the command, or the size, cannot be, or the manager has ended.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime.
     pub fn start(self, manager: &ProcessManagerHandle) -> Result<ProcessPool, StartPoolError> {
+        if manager.is_gone() {
+            return Err(StartPoolError::ManagerCommunicationError);
+        }
         let (min, max) = (*self.size.start(), *self.size.end());
         if max == 0 || max < min {
             return Err(StartPoolError::InvalidSize { min, max });
@@ -179,6 +182,12 @@ fn checked(cmd: Cmd) -> Result<Cmd, StartPoolError> {
         cmd.messaging(Messaging::named_pipes().framing(Framing::Frames))
     } else {
         cmd
+    };
+    let is_heard = cmd.logging_options().is_some() || *cmd.stderr_target() != Output::Null;
+    let cmd = if is_heard {
+        cmd
+    } else {
+        cmd.logging(Logging::stderr())
     };
     let frames = cmd.messaging_options().is_some_and(|messaging| {
         messaging.chosen_framing() == Framing::Frames

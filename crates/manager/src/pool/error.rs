@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::RequestError;
+use crate::error::{NO_MANAGER, RequestError};
 use crate::model::ConfigurationError;
 
 /// Why a pool cannot be started. Nothing was started then.
@@ -35,6 +35,9 @@ pub enum StartPoolError {
         /// The program of the workers.
         program: String,
     },
+    /// The manager has ended.
+    #[error("{NO_MANAGER}")]
+    ManagerCommunicationError,
     /// The size has no worker in it, or ends before it begins.
     #[error("a pool of {min} to {max} workers cannot be: give it at least one, as in `1..=4`")]
     InvalidSize {
@@ -130,8 +133,8 @@ pub enum PoolRequestError {
     /// The pool is being drained or has ended, and takes no more requests.
     #[error("the pool has ended, or is being ended")]
     Ended,
-    /// The pool was aborted while the request was open.
-    #[error("{request} has ended with its pool, which was aborted")]
+    /// The pool was aborted while the request was open, or has ended with its manager.
+    #[error("{request} has ended with its pool")]
     Aborted {
         /// The request.
         request: RequestName,

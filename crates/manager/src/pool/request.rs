@@ -61,7 +61,7 @@ impl PoolRequestOptions {
         }
     }
 
-    /// How often it may be sent, where a worker ends before it answers; 1, so never again, unless set. More only for
+    /// How often it may be sent, at least once, where a worker ends before it answers; 1, so never again, unless set. More only for
     /// what may be done twice (idempotent requests): a worker may have done it and died before it could say so.
     ///
     /// What a worker answers is final, a failure as well: that is not tried again. Nor is one of which

@@ -23,7 +23,7 @@ use crate::flag::Flag;
 use crate::id::ProcessId;
 use crate::lifecycle::ExitReport;
 use crate::process::Process;
-use crate::ring::Ring;
+use crate::ring::{Listener, Ring};
 use crate::supervision::dispatch::{
     Dispatch, Effect, FailReason, Input, PoolRules, PoolStats, Refusal, WorkerState, WorkerStats,
 };
@@ -110,6 +110,8 @@ struct State {
     /// Why the last worker could not be started that could not.
     start_failure: Arc<str>,
     broken: bool,
+    /// The manager ends, and with it all workers.
+    manager_ends: bool,
     /// When the driver comes back by itself.
     driver_comes: Option<Instant>,
     /// Inputs that are to be told yet.
@@ -131,6 +133,8 @@ pub(super) struct Shared {
     /// Nothing of it is left.
     pub(super) ended: Flag,
     pub(super) events: Ring<PoolEvent>,
+    /// What has happened from the start on, for the first listener.
+    early: Mutex<Option<Listener<PoolEvent>>>,
     pub(super) runtime: tokio::runtime::Handle,
     /// Of all requests, unless they say otherwise.
     pub(super) options: PoolRequestOptions,
@@ -139,7 +143,10 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(rules: PoolRules, options: PoolRequestOptions, seed: Option<u64>) -> Self {
+        let events = Ring::new();
         Self {
+            early: Mutex::new(Some(events.listen())),
+            events,
             state: Mutex::new(State {
                 dispatch: Dispatch::new(rules),
                 requests: HashMap::new(),
@@ -150,6 +157,7 @@ impl Shared {
                 dice: seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
                 start_failure: Arc::default(),
                 broken: false,
+                manager_ends: false,
                 driver_comes: None,
                 inputs: VecDeque::new(),
                 finished: None,
@@ -159,7 +167,6 @@ impl Shared {
             driver: Notify::new(),
             changed: Notify::new(),
             ended: Flag::default(),
-            events: Ring::new(),
             runtime: tokio::runtime::Handle::current(),
             options,
             least: rules.least(),
@@ -354,6 +361,16 @@ impl Shared {
             state.start_failure = reason.into();
             state.workers.remove(&worker);
             state.inputs.push_back(Input::WorkerStartFailed { worker });
+            state.end_with_the_manager();
+        });
+    }
+
+    /// The manager ends: nothing more is taken, what workers have they may finish, and what is left ends with the last
+    /// of them.
+    pub(super) fn manager_ends(&self) {
+        self.with(|state| {
+            state.manager_ends = true;
+            state.inputs.push_back(Input::Drain);
         });
     }
 
@@ -369,6 +386,7 @@ impl Shared {
                 });
             }
             state.inputs.push_back(Input::WorkerEnded { worker });
+            state.end_with_the_manager();
         });
     }
 
@@ -381,6 +399,20 @@ impl Shared {
         let mut state = self.lock();
         state.driver_comes = state.dispatch.deadline();
         state.driver_comes
+    }
+
+    /// All that happens from now on; for the first listener from the start on.
+    pub(super) fn listen(&self) -> Listener<PoolEvent> {
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(first) = early.take() {
+            return first;
+        }
+        // First the listening, then the look: an end in between is told.
+        let mut listener = self.events.listen();
+        if self.ended.is_set() {
+            listener.end();
+        }
+        listener
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -446,6 +478,12 @@ impl Shared {
 }
 
 impl State {
+    fn end_with_the_manager(&mut self) {
+        if self.manager_ends && self.workers.is_empty() {
+            self.inputs.push_back(Input::Abort);
+        }
+    }
+
     fn submit(&mut self, request: u64) {
         if let Some(open) = self.requests.get(&request) {
             self.inputs.push_back(Input::Submit {

@@ -17,7 +17,6 @@ use crate::error::SpawnProcessError;
 use crate::handle::{ProcessHandle, ProcessManagerHandle};
 use crate::lifecycle::{ExitCause, ExitReport};
 use crate::process::Process;
-use crate::supervision::dispatch::Input;
 
 /// How long the exit of a worker may be behind the end of its output before it is killed.
 const EXIT_AFTER_THE_END: Duration = Duration::from_secs(1);
@@ -69,10 +68,10 @@ pub(super) async fn run(
     let handle = match manager.spawn_with_handle(runnable).await {
         Ok(handle) => handle,
         Err(error) => {
-            teller.start_failed(&error.to_string());
             if matches!(error, SpawnProcessError::ManagerCommunicationError) {
-                shared.step(Input::Abort);
+                shared.manager_ends();
             }
+            teller.start_failed(&error.to_string());
             return;
         }
     };
@@ -94,13 +93,13 @@ pub(super) async fn run(
     // Looked up while there are logs: those whose requests it had are told.
     process.last_lines().await;
     let by_manager = |report: &Arc<ExitReport>| report.cause() == ExitCause::ManagerShutDown;
-    let manager_ends = report.as_ref().is_none_or(by_manager);
+    if report.as_ref().is_none_or(by_manager) {
+        // First: nobody is to be started in its place.
+        shared.manager_ends();
+    }
     match failure {
         Some(reason) => teller.start_failed(&reason),
         None => teller.ended(report),
-    }
-    if manager_ends {
-        shared.step(Input::Abort);
     }
     forget(&handle).await;
 }

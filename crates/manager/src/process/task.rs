@@ -392,7 +392,7 @@ impl Task {
                     }
                 }
                 // A process without an input to end is told by SIGTERM alone.
-                Effect::EndInput => drop(self.process.close_input()),
+                Effect::EndInput => self.end_input(),
                 Effect::TermTree if !self.is_process() => self.signal_alone(Signal::TERM),
                 Effect::TermTree => {
                     self.ends_with_its_group();

@@ -185,7 +185,7 @@ async fn what_fails_before_the_group_is_ready_is_named() {
     let error = group.wait_ready().await.expect_err("it fails");
     let GroupError::Failed {
         name,
-        why: MemberFailure::Ended(report),
+        why: MemberFailure::Ended { report, .. },
     } = &error
     else {
         panic!("{error}");
@@ -198,7 +198,7 @@ async fn what_fails_before_the_group_is_ready_is_named() {
     assert!(
         status
             .to_string()
-            .starts_with("the group is failed\n  web: stopped\n"),
+            .starts_with("the group has failed\n  web: stopped\n"),
         "{status}"
     );
     group.stop().await.expect("the end");

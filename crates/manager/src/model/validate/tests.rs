@@ -287,3 +287,25 @@ fn a_full_command_is_accepted() {
         .stdin(Stdin::File("/dev/zero".into()));
     assert_eq!(cmd.validate(), Ok(()));
 }
+
+#[test]
+fn a_health_check_that_cannot_be_is_refused() {
+    use crate::{Framing, HealthCheck, Supervision};
+    let second = Duration::from_secs(1);
+    let check = || HealthCheck::new(second, |_| async { true });
+    let request = || HealthCheck::request(second, "well?");
+    let rules = Supervision::default();
+    let frames = Messaging::named_pipes().framing(Framing::Frames);
+    let alone = Cmd::new("worker").health_check(check());
+    assert_eq!(
+        alone.validate(),
+        Err(ConfigurationError::HealthWithoutSupervision)
+    );
+    assert_eq!(alone.supervised(rules).validate(), Ok(()));
+    let asked = Cmd::new("worker").supervised(rules).health_check(request());
+    assert_eq!(
+        asked.validate(),
+        Err(ConfigurationError::HealthWithoutFrames)
+    );
+    assert_eq!(asked.messaging(frames).validate(), Ok(()));
+}

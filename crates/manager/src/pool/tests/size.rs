@@ -79,6 +79,8 @@ async fn old_workers_are_replaced() {
 async fn a_drain_finishes_what_there_is_and_refuses_the_rest() {
     let manager = manager();
     let pool = scripted().size(1..=1).start(&manager).expect("a pool");
+    // The first one has all that ever happened.
+    drop(pool.events());
     let mut open: Vec<_> = (0..3)
         .map(|_| Box::pin(pool.request("sleep 1000")))
         .collect();
@@ -115,6 +117,7 @@ async fn an_abort_and_the_last_drop_end_it_now() {
 
     let pool = scripted().size(2..=2).start(&manager).expect("a pool");
     pool.ready().await.expect("ready");
+    drop(pool.events());
     let mut events = pool.events();
     drop(pool.clone());
     let told = events.next().now_or_never();
@@ -139,7 +142,54 @@ async fn the_end_of_the_manager_is_its_end() {
     find(&mut events, is_over).await;
     let refused = pool.request("echo 1").await;
     assert!(matches!(refused, Err(PoolRequestError::Ended)));
-    let late = scripted().start(&manager).expect("a pool");
-    late.request("echo 1").await.expect_err("nobody starts it");
-    late.drain().await;
+    let late = scripted().start(&manager);
+    assert!(matches!(
+        late,
+        Err(StartPoolError::ManagerCommunicationError)
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_finish_what_they_have_when_the_manager_ends() {
+    let manager = manager();
+    let pool = ProcessPool::builder_with(|_| ScriptedChild::new(frames(), finishes));
+    let pool = pool.size(2..=2).start(&manager).expect("a pool");
+    pool.ready().await.expect("ready");
+    let mut events = pool.events();
+    let mut at_work = Box::pin(pool.request("sleep 2000"));
+    assert!(futures::poll!(&mut at_work).is_pending());
+    // The other has nothing to do, and ends at once.
+    let (reply, end) = futures::join!(at_work, manager.shutdown_with(10 * SECOND));
+    assert_eq!(reply.expect("a reply"), "slept");
+    end.expect("the end");
+    let mut started = 0;
+    while let Some(event) = events.next().await {
+        started += u32::from(matches!(event, PoolEvent::WorkerStarting { .. }));
+    }
+    assert_eq!(started, 2, "the first listener has all of it");
+    let late = pool.request("echo 1").await;
+    assert!(matches!(late, Err(PoolRequestError::Ended)));
+    let gone = scripted().start(&manager);
+    assert!(matches!(
+        gone,
+        Err(StartPoolError::ManagerCommunicationError)
+    ));
+}
+
+/// Answers what it has before it stops.
+async fn finishes(mut child: ChildSide) -> i32 {
+    loop {
+        match child.next().await {
+            ChildEvent::Request { id, .. } => {
+                tokio::time::sleep(2 * SECOND).await;
+                child.reply(id, "slept").await;
+            }
+            ChildEvent::Stop => {
+                child.bye(0).await;
+                return 0;
+            }
+            ChildEvent::InputEnded => return 0,
+            _ => {}
+        }
+    }
 }

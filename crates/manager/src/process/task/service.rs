@@ -30,10 +30,11 @@ use crate::handle::{HealthCheck, ProcessHandle};
 use crate::id::ProcessId;
 use crate::lifecycle::{ExitCause, ExitReport, Input, Lifecycle, ProcessState};
 use crate::manager::context::Context;
+use crate::messaging::outbox::Closed;
 use crate::model::Runnable;
 use crate::supervision::{
     self, Effect, HealthState, PermanentEnd, Probe, RestartPolicy, State, StopReason, Supervised,
-    Supervision,
+    Supervision, Then,
 };
 
 /// What comes of a launch, and what says what to run, where it may be run again.
@@ -237,6 +238,20 @@ impl Task {
             .is_some_and(|service| !service.is_over())
     }
 
+    /// Ends the input of the run. Where another may follow, what is queued and what comes waits for that.
+    pub(super) fn end_input(&self) {
+        let goes_on = self.service.as_ref().is_some_and(|service| {
+            let state = service.machine.state();
+            let then = |then| matches!(then, Then::End(_));
+            !matches!(state, State::Ended(_))
+                && !matches!(state, State::Stopping { then: it, .. } if then(it))
+        });
+        match self.process.outbox() {
+            Ok(outbox) if goes_on => outbox.close(Closed::Exited),
+            _ => drop(self.process.close_input()),
+        }
+    }
+
     fn run_number(&self) -> u64 {
         self.process.info().run()
     }
@@ -368,11 +383,11 @@ impl Task {
             ),
             at: clock::now(),
         });
-        self.after_a_run(Some(report)).await;
+        self.after_a_run(Some(report), None).await;
     }
 
     /// Tells what follows a run, or a launch that failed.
-    async fn after_a_run(&mut self, report: Option<Arc<ExitReport>>) {
+    async fn after_a_run(&mut self, report: Option<Arc<ExitReport>>, failure: Option<Arc<str>>) {
         let Some(service) = &mut self.service else {
             return;
         };
@@ -397,6 +412,7 @@ impl Task {
             run,
             wait: until.saturating_duration_since(clock::now()),
             report,
+            failure,
         });
     }
 
@@ -547,7 +563,7 @@ impl Task {
                 if let Some(service) = &mut self.service {
                     service.tell(supervision::Input::StartFailed { run });
                 }
-                self.after_a_run(None).await;
+                self.after_a_run(None, Some(error.to_string().into())).await;
                 if removes {
                     self.apply(Input::Remove, clock::now()).await;
                 }

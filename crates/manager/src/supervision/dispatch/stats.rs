@@ -37,9 +37,9 @@ pub struct WorkerStats {
     pub state: WorkerState,
     /// Since when it is ready, or is being started if it never was.
     pub since: Instant,
-    /// Requests that it has answered well, whether or not somebody still waited.
+    /// Requests that it has answered well in time.
     pub served: u64,
-    /// Requests that it has answered badly.
+    /// Requests that it has answered badly, or when nobody waited any more.
     pub failed: u64,
     /// Requests that it has, cancelled ones too.
     pub in_flight: usize,

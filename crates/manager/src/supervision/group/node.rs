@@ -54,7 +54,7 @@ impl MemberState {
     }
 
     /// Whether nothing can happen to it any more.
-    fn is_over(self) -> bool {
+    pub(crate) fn is_over(self) -> bool {
         matches!(self, Self::Ended | Self::Failed | Self::Stopped)
     }
 }

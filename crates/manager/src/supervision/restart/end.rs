@@ -31,7 +31,7 @@ impl fmt::Display for PermanentEnd {
             Self::TooManyRestarts { restarts, period } => write!(
                 f,
                 "it needed more than {restarts} restarts within {period:?}; see in the report and the \
-                 logs of its last run why it fails, and start it again then, or allow more restarts \
+                 logs of its last run why it fails, and spawn it anew then, or allow more restarts \
                  (RestartIntensity) or longer waits between them (Backoff)"
             ),
         }

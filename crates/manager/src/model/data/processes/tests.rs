@@ -329,3 +329,20 @@ fn errors_of_json_name_the_mistake_and_its_line() {
         assert!(error.starts_with(says), "{error}");
     }
 }
+
+/// What the guide shows of everything that a file may say is all that there is, and right.
+#[test]
+fn the_guide_shows_every_key() {
+    let guide = include_str!("../../../guide/groups.md");
+    let (_, rest) = guide.split_once("```toml\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    let group: ProcessGroup = toml::from_str(text).unwrap_or_else(|error| panic!("{error}"));
+    let written = toml::to_string(&group).unwrap();
+    for line in written.lines() {
+        let key = line.split([' ', '=']).next().unwrap();
+        let is_there = line.starts_with('[') || text.contains(key);
+        // They have no default that could be shown beside the rest.
+        let is_alone = ["stdout", "stderr", "seed", "skip_before_hello"].contains(&key);
+        assert!(is_there || is_alone, "{key} is not in the guide");
+    }
+}

@@ -545,3 +545,79 @@ async fn in_its_wait_it_can_be_stopped_killed_restarted_and_shut_down() {
         assert!(child.get_process_info().await.is_err(), "{way}: it is gone");
     }
 }
+
+/// Ends a while after its input has.
+async fn lingers(mut child: ChildSide) -> i32 {
+    loop {
+        match child.next().await {
+            ChildEvent::Message(message) => child.send(message).await,
+            ChildEvent::InputEnded => {
+                tokio::time::sleep(2 * SECOND).await;
+                return 0;
+            }
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_while_a_run_is_being_replaced_goes_to_the_next() {
+    let manager = manager();
+    let lines = Cmd::new("scripted").messaging(Messaging::standard_io());
+    let lines = ScriptedChild::new(lines.supervised(always()), lingers).handles_signals();
+    let child = spawn(&manager, lines).await;
+    let mut messages = child.subscribe_message_stream().await.expect("a stream");
+    let mut events = child.events();
+    assert!(child.restart().await.expect("there"));
+    loop {
+        match events.next().await.expect("another") {
+            Event::Stopping { .. } => break,
+            Event::Exited { .. } => panic!("not yet"),
+            _ => {}
+        }
+    }
+    let (sent, _) = futures::join!(child.send_message("to the next"), async {
+        let next = messages.next().await.expect("an item");
+        assert_eq!(next, Err(ReceiveMessageError::NewRun(1)));
+    });
+    sent.expect("the next run has it");
+    let echo = messages.next().await.expect("an item").expect("whole");
+    assert_eq!(echo, "to the next");
+    // For ever, it is refused.
+    let stop = tokio::spawn({
+        let child = child.clone();
+        async move { child.stop().await }
+    });
+    while !matches!(events.next().await, Some(Event::Stopping { .. })) {}
+    child
+        .send_message("to nobody")
+        .await
+        .expect_err("it is being stopped");
+    stop.await.expect("no panic").expect("the end");
+    manager.shutdown().await.expect("the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_panics_is_a_miss_and_the_next_comes() {
+    let manager = manager();
+    let checks = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&checks);
+    let check = HealthCheck::new(SECOND, move |_| {
+        let number = counted.fetch_add(1, Ordering::Relaxed);
+        async move {
+            assert!(number != 1, "the second check panics");
+            true
+        }
+    });
+    let rules = always().health(HealthRule::new(1, 1));
+    let cmd = frames().supervised(rules).health_check(check);
+    let child = spawn(&manager, ScriptedChild::new(cmd, echo)).await;
+    let mut events = child.events();
+    let (run, _) = restarting(&mut events).await;
+    assert_eq!(run, 1);
+    while checks.load(Ordering::Relaxed) < 4 {
+        tokio::time::sleep(SECOND).await;
+    }
+    child.kill().await.expect("the end");
+    manager.shutdown().await.expect("the end");
+}
