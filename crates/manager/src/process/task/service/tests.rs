@@ -576,7 +576,7 @@ async fn what_is_sent_while_a_run_is_being_replaced_goes_to_the_next() {
             _ => {}
         }
     }
-    let (sent, _) = futures::join!(child.send_message("to the next"), async {
+    let (sent, ()) = futures::join!(child.send_message("to the next"), async {
         let next = messages.next().await.expect("an item");
         assert_eq!(next, Err(ReceiveMessageError::NewRun(1)));
     });
