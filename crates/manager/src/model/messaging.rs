@@ -189,6 +189,11 @@ impl Messaging {
         self.framing
     }
 
+    /// Whether requests can go both ways: frames, input and output.
+    pub(crate) fn takes_requests(&self) -> bool {
+        self.framing == Framing::Frames && self.input.is_some() && self.output.is_some()
+    }
+
     /// How many messages may wait for a subscriber.
     pub const fn buffered_messages(&self) -> usize {
         self.buffer

@@ -200,12 +200,8 @@ fn check_health(cmd: &Cmd) -> Check {
     if cmd.options.supervision.is_none() {
         return Err(ConfigurationError::HealthWithoutSupervision);
     }
-    let frames = cmd.options.messaging.as_ref().is_some_and(|messaging| {
-        messaging.chosen_framing() == Framing::Frames
-            && messaging.input().is_some()
-            && messaging.output().is_some()
-    });
-    if health.asks() && !frames {
+    let messaging = cmd.options.messaging.as_ref();
+    if health.asks() && !messaging.is_some_and(Messaging::takes_requests) {
         return Err(ConfigurationError::HealthWithoutFrames);
     }
     Ok(())

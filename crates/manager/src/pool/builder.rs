@@ -189,12 +189,10 @@ fn checked(cmd: Cmd) -> Result<Cmd, StartPoolError> {
     } else {
         cmd.logging(Logging::stderr())
     };
-    let frames = cmd.messaging_options().is_some_and(|messaging| {
-        messaging.chosen_framing() == Framing::Frames
-            && messaging.input().is_some()
-            && messaging.output().is_some()
-    });
-    if !frames {
+    if !cmd
+        .messaging_options()
+        .is_some_and(Messaging::takes_requests)
+    {
         return Err(StartPoolError::NoFrames { program });
     }
     if cmd.supervision().is_some() {

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use super::shared::{Order, Shared};
 use super::{Make, worker};
+use crate::clock;
 use crate::handle::ProcessManagerHandle;
 use crate::process::{Control, Process};
 use crate::supervision::dispatch::Input;
@@ -27,7 +28,7 @@ impl Driver {
     /// Runs until nothing of the pool is left.
     pub(super) async fn run(self) {
         let mut workers = JoinSet::new();
-        let mut next_look = self.memory_limit.map(|_| Instant::now() + MEMORY_LOOK);
+        let mut next_look = self.memory_limit.map(|_| clock::now() + MEMORY_LOOK);
         self.shared.step(Input::Start);
         loop {
             for order in self.shared.take_orders() {
@@ -43,7 +44,7 @@ impl Driver {
                 _ = workers.join_next(), if !workers.is_empty() => {}
                 () = until(next_look) => {
                     self.look_at_memory().await;
-                    next_look = Some(crate::clock::now() + MEMORY_LOOK);
+                    next_look = Some(clock::now() + MEMORY_LOOK);
                 }
             }
         }

@@ -10,22 +10,23 @@
 //! are told under it, too: who hears of one finds the pool as it is after it.
 //! So a request goes from its caller to the worker and back with no task in between.
 
-use std::collections::{HashMap, VecDeque};
+mod state;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::{PoolEvent, PoolRequestOptions, RequestName};
-use crate::clock;
+use self::state::{Open, Place, State};
+use super::{PoolEvent, PoolRequestOptions};
 use crate::flag::Flag;
 use crate::id::ProcessId;
 use crate::lifecycle::ExitReport;
 use crate::process::Process;
 use crate::ring::{Listener, Ring};
 use crate::supervision::dispatch::{
-    Dispatch, Effect, FailReason, Input, PoolRules, PoolStats, Refusal, WorkerState, WorkerStats,
+    FailReason, Input, PoolRules, PoolStats, Refusal, WorkerState, WorkerStats,
 };
 
 /// What is to be done with the workers.
@@ -56,73 +57,6 @@ pub(super) struct Failure {
     pub(super) process: Option<Arc<Process>>,
 }
 
-/// Where an open request is.
-#[derive(Debug)]
-enum Place {
-    /// There is no room in the queue.
-    Outside,
-    /// It waits for a worker.
-    Queued,
-    /// It has one, and its caller does not know it yet.
-    Given(u64),
-    /// Its caller asks the worker.
-    Taken,
-    Failed {
-        reason: FailReason,
-        attempts: u32,
-    },
-    Refused(Refusal),
-}
-
-#[derive(Debug)]
-struct Open {
-    place: Place,
-    /// The last worker that it had.
-    process: Option<Arc<Process>>,
-    caller: Option<Waker>,
-    tries: u32,
-    deadline: Option<Instant>,
-    label: Option<Arc<str>>,
-}
-
-/// A worker that was begun and has not ended.
-#[derive(Debug, Default)]
-struct Hand {
-    /// There once it was started.
-    process: Option<Arc<Process>>,
-    /// It is to be stopped, or killed.
-    stops: bool,
-    dies: bool,
-    /// Nothing more comes from it.
-    lost: Arc<Flag>,
-}
-
-#[derive(Debug)]
-struct State {
-    dispatch: Dispatch,
-    requests: HashMap<u64, Open>,
-    /// Those for which there is no room, in their order.
-    outside: VecDeque<u64>,
-    workers: HashMap<u64, Hand>,
-    orders: Vec<Order>,
-    submitted: u64,
-    dice: fastrand::Rng,
-    /// Why the last worker could not be started that could not.
-    start_failure: Arc<str>,
-    broken: bool,
-    /// The manager ends, and with it all workers.
-    manager_ends: bool,
-    /// When the driver comes back by itself.
-    driver_comes: Option<Instant>,
-    /// Inputs that are to be told yet.
-    inputs: VecDeque<Input>,
-    /// Its caller has what it wanted, whatever the machine knows of it.
-    finished: Option<u64>,
-    wakers: Vec<Waker>,
-    /// Events that are errors of whoever runs the pool.
-    serious: Vec<PoolEvent>,
-}
-
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
@@ -147,23 +81,7 @@ impl Shared {
         Self {
             early: Mutex::new(Some(events.listen())),
             events,
-            state: Mutex::new(State {
-                dispatch: Dispatch::new(rules),
-                requests: HashMap::new(),
-                outside: VecDeque::new(),
-                workers: HashMap::new(),
-                orders: Vec::new(),
-                submitted: 0,
-                dice: seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
-                start_failure: Arc::default(),
-                broken: false,
-                manager_ends: false,
-                driver_comes: None,
-                inputs: VecDeque::new(),
-                finished: None,
-                wakers: Vec::new(),
-                serious: Vec::new(),
-            }),
+            state: Mutex::new(State::new(rules, seed)),
             driver: Notify::new(),
             changed: Notify::new(),
             ended: Flag::default(),
@@ -473,186 +391,6 @@ impl Shared {
                 }
             }
             changed.await;
-        }
-    }
-}
-
-impl State {
-    fn end_with_the_manager(&mut self) {
-        if self.manager_ends && self.workers.is_empty() {
-            self.inputs.push_back(Input::Abort);
-        }
-    }
-
-    fn submit(&mut self, request: u64) {
-        if let Some(open) = self.requests.get(&request) {
-            self.inputs.push_back(Input::Submit {
-                request,
-                tries: open.tries,
-                deadline: open.deadline,
-            });
-        }
-    }
-
-    /// Tells the machine all that is to be told; whether there is something that others wait for.
-    fn settle(&mut self, events: &Ring<PoolEvent>) -> bool {
-        let mut changed = false;
-        while let Some(input) = self.next_input() {
-            if let Input::Submit { request, .. } = input
-                && let Some(open) = self.requests.get_mut(&request)
-            {
-                open.place = Place::Queued;
-            }
-            let dice = &mut self.dice;
-            let mut draw = |most: Duration| {
-                let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
-                Duration::from_nanos(dice.u64(..=nanos))
-            };
-            for effect in self.dispatch.step(input, clock::now(), &mut draw) {
-                changed |= self.apply(effect, events);
-            }
-            match input {
-                Input::Submit { request, .. } => self.let_in(request),
-                Input::Dropped { request } => {
-                    self.requests.remove(&request);
-                }
-                Input::WorkerReady { .. } | Input::Drain | Input::Abort => changed = true,
-                _ => {}
-            }
-        }
-        changed
-    }
-
-    fn next_input(&mut self) -> Option<Input> {
-        self.inputs.pop_front().or_else(|| {
-            // Where it was to be sent to another worker, that is no longer wanted.
-            let request = self.finished.take()?;
-            let open = self.requests.contains_key(&request);
-            open.then_some(Input::Dropped { request })
-        })
-    }
-
-    /// One was submitted: if it came from outside and is in, the next from there may come.
-    fn let_in(&mut self, request: u64) {
-        let is_outside = |open: &Open| matches!(open.place, Place::Outside);
-        if self.outside.front() != Some(&request)
-            || self.requests.get(&request).is_some_and(is_outside)
-        {
-            return;
-        }
-        self.outside.pop_front();
-        if let Some(next) = self.outside.front().copied() {
-            self.submit(next);
-        }
-    }
-
-    fn apply(&mut self, effect: Effect, events: &Ring<PoolEvent>) -> bool {
-        match effect {
-            Effect::StartWorker { worker } => {
-                self.workers.entry(worker).or_default();
-                self.orders.push(Order::Start(worker));
-                events.tell(PoolEvent::WorkerStarting { worker });
-            }
-            Effect::StopWorker { worker } | Effect::KillWorker { worker } => {
-                events.tell(PoolEvent::WorkerStopping { worker });
-                let dies = matches!(effect, Effect::KillWorker { .. });
-                if let Some(hand) = self.workers.get_mut(&worker) {
-                    hand.stops = true;
-                    hand.dies |= dies;
-                    let process = hand.process.clone();
-                    let order = if dies { Order::Kill } else { Order::Stop };
-                    self.orders.extend(process.map(order));
-                }
-            }
-            Effect::Send {
-                request, worker, ..
-            } => {
-                let hand = self.workers.get(&worker);
-                let process = hand.and_then(|hand| hand.process.clone());
-                if let Some(open) = self.requests.get_mut(&request) {
-                    open.process = process;
-                }
-                self.put(request, Place::Given(worker));
-            }
-            Effect::Cancel { request, worker } => {
-                // Whoever has asked the worker sees to the cancel; nobody has where nobody has looked yet.
-                let open = self.requests.get(&request);
-                if open.is_some_and(|open| matches!(open.place, Place::Given(_))) {
-                    self.inputs.push_back(Input::Answered {
-                        worker,
-                        request,
-                        ok: false,
-                    });
-                }
-            }
-            Effect::Done { request, .. } => {
-                self.requests.remove(&request);
-            }
-            Effect::Fail {
-                request,
-                reason,
-                attempts,
-            } => {
-                let open = self.requests.get(&request);
-                let is_unsent = open.is_some_and(|open| matches!(open.place, Place::Given(_)));
-                if is_unsent && matches!(reason, FailReason::WorkerEnded { .. }) {
-                    // Its caller has not looked yet, so it was not sent: it is as good as new.
-                    self.submit(request);
-                    return false;
-                }
-                if let FailReason::Poisonous { workers } = reason {
-                    let label = self
-                        .requests
-                        .get(&request)
-                        .and_then(|open| open.label.clone());
-                    let request = RequestName {
-                        number: request,
-                        label,
-                    };
-                    let event = PoolEvent::Poisonous { request, workers };
-                    self.serious.push(event.clone());
-                    events.tell(event);
-                }
-                self.put(request, Place::Failed { reason, attempts });
-            }
-            Effect::Refuse { request, reason } => self.put(request, Place::Refused(reason)),
-            Effect::Full { request } => {
-                let open = self.requests.get_mut(&request);
-                if let Some(open) = open {
-                    open.place = Place::Outside;
-                    // Who was let in from outside and finds no room any more is still the first.
-                    if self.outside.front() != Some(&request) {
-                        self.outside.push_back(request);
-                    }
-                }
-                return false;
-            }
-            Effect::Room => {
-                if let Some(first) = self.outside.front().copied() {
-                    self.submit(first);
-                }
-            }
-            Effect::Broken => {
-                self.broken = true;
-                let reason = self.start_failure.as_ref().to_owned();
-                let event = PoolEvent::Broken { reason };
-                self.serious.push(event.clone());
-                events.tell(event);
-                return true;
-            }
-            Effect::Recovered => {
-                self.broken = false;
-                events.tell(PoolEvent::Recovered);
-            }
-            Effect::Drained => return true,
-        }
-        false
-    }
-
-    fn put(&mut self, request: u64, place: Place) {
-        if let Some(open) = self.requests.get_mut(&request) {
-            open.place = place;
-            self.wakers.extend(open.caller.take());
         }
     }
 }

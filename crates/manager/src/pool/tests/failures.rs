@@ -39,6 +39,18 @@ where
     .seed(1)
 }
 
+/// The first one says goodbye at its first request, and lives on.
+fn silent_at_first() -> ProcessPoolBuilder {
+    by_life(|life, mut child| async move {
+        if life > 0 {
+            return work(child).await;
+        }
+        while !matches!(child.next().await, ChildEvent::Request { .. }) {}
+        child.bye(0).await;
+        std::future::pending().await
+    })
+}
+
 /// Dies of the first request.
 async fn die(mut child: ChildSide) -> i32 {
     while !matches!(child.next().await, ChildEvent::Request { .. }) {}
@@ -203,14 +215,7 @@ async fn workers_that_cannot_be_started_fail_all_requests_until_one_can() {
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_ends_its_output_and_lives_is_replaced() {
     let manager = manager();
-    let pool = by_life(|life, mut child| async move {
-        if life > 0 {
-            return work(child).await;
-        }
-        while !matches!(child.next().await, ChildEvent::Request { .. }) {}
-        child.bye(0).await;
-        std::future::pending().await
-    });
+    let pool = silent_at_first();
     let pool = pool.start(&manager).expect("a pool");
     let options = PoolRequestOptions::new().tries(2);
     let reply = pool.request_with("echo 1", options).await;
@@ -221,14 +226,7 @@ async fn a_worker_that_ends_its_output_and_lives_is_replaced() {
 #[tokio::test(start_paused = true)]
 async fn what_does_not_get_to_a_worker_any_more_is_sent_to_another() {
     let manager = manager();
-    let pool = by_life(|life, mut child| async move {
-        if life > 0 {
-            return work(child).await;
-        }
-        while !matches!(child.next().await, ChildEvent::Request { .. }) {}
-        child.bye(0).await;
-        std::future::pending().await
-    });
+    let pool = silent_at_first();
     let pool = pool.in_flight(2).start(&manager).expect("a pool");
     pool.ready().await.expect("ready");
     let mut lost = Box::pin(pool.request("echo 1"));
