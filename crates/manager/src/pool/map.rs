@@ -20,6 +20,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use procession_wire::Message;
 
+use super::request::request;
 use super::{PoolRequestError, PoolRequestOptions, ProcessPool};
 use crate::clock;
 
@@ -134,7 +135,7 @@ struct Mapping<S> {
     pool: ProcessPool,
     /// None once it has ended.
     inputs: Option<Pin<Box<S>>>,
-    options: PoolRequestOptions,
+    options: Arc<PoolRequestOptions>,
     limit: usize,
     requests: Requests,
     monitor: MapMonitor,
@@ -147,12 +148,16 @@ where
     S::Item: Into<Message>,
 {
     fn new(pool: &ProcessPool, inputs: S, requests: Requests) -> Self {
+        let capacity = pool.0.rules.capacity();
         Self {
             pool: pool.clone(),
             inputs: Some(Box::pin(inputs)),
-            options: pool.0.shared.options.clone(),
-            // Each worker has its own, and the next are there when it is done with them.
-            limit: pool.0.rules.capacity().saturating_mul(2),
+            options: Arc::new(pool.0.shared.options.clone()),
+            limit: match requests {
+                // Those that have their result and wait for an earlier one keep no worker from the next.
+                Requests::Ordered(_) => capacity.saturating_mul(2),
+                Requests::Unordered(_) => capacity,
+            },
             requests,
             monitor: MapMonitor::default(),
             begun: None,
@@ -194,9 +199,9 @@ where
             };
             self.begun.get_or_insert_with(clock::now);
             let number = self.monitor.0.taken.fetch_add(1, Relaxed);
-            let (pool, options) = (self.pool.clone(), self.options.clone());
+            let (pool, options) = (Arc::clone(&self.pool.0), Arc::clone(&self.options));
             self.requests.push(Box::pin(async move {
-                (number, pool.request_with(input, options).await)
+                (number, request(&pool.shared, input, &options).await)
             }));
         }
     }
@@ -209,7 +214,7 @@ where
 }
 
 macro_rules! map_type {
-    ($(#[$meta:meta])* $name:ident, $requests:expr) => {
+    ($(#[$meta:meta])* $name:ident, $requests:expr, $limit:literal) => {
         $(#[$meta])*
         #[must_use = "streams do nothing unless polled"]
         pub struct $name<S>(Mapping<S>);
@@ -226,11 +231,13 @@ macro_rules! map_type {
             /// How each input is treated; as the pool's builder says unless set. Set it before the first result is
             /// taken: it holds for inputs that are taken after it. With a label, all have the same.
             pub fn options(mut self, options: PoolRequestOptions) -> Self {
-                self.0.options = options;
+                self.0.options = Arc::new(options);
                 self
             }
 
-            /// How many inputs are under way at most, at least one; twice what all workers have at once unless set.
+            /// How many inputs are under way at most, at least one;
+            #[doc = $limit]
+            /// unless set.
             pub fn limit(mut self, inputs: usize) -> Self {
                 self.0.limit = inputs.max(1);
                 self
@@ -256,12 +263,12 @@ macro_rules! map_type {
 
 map_type! {
     /// The results of inputs, in their order: [`ProcessPool::map`].
-    PoolMap, Requests::Ordered(FuturesOrdered::new())
+    PoolMap, Requests::Ordered(FuturesOrdered::new()), "twice as many as all workers have at once"
 }
 
 map_type! {
     /// The results of inputs as they come, each with the number of its input: [`ProcessPool::map_unordered`].
-    UnorderedPoolMap, Requests::Unordered(FuturesUnordered::new())
+    UnorderedPoolMap, Requests::Unordered(FuturesUnordered::new()), "as many as all workers have at once"
 }
 
 impl<S> Stream for PoolMap<S>

@@ -12,7 +12,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -113,6 +113,9 @@ struct Open<'a> {
     shared: &'a Arc<Shared>,
     request: u64,
     stage: Stage,
+    /// Who is woken when it is to do something else than to ask the worker that it has, and how often anybody was told
+    /// so before that.
+    known: Option<(Waker, u64)>,
     /// Its caller has had its answer, and told.
     is_over: bool,
 }
@@ -139,18 +142,26 @@ pub(super) async fn request(
     let deadline = options
         .time_limit
         .and_then(|limit| clock::now().checked_add(limit));
+    let (request, turn) = shared.submit(options, deadline);
     let mut open = Open {
         shared,
-        request: shared.submit(options, deadline),
+        request,
         stage: Stage::Waiting,
+        known: None,
         is_over: false,
     };
     let payload = message.into_bytes();
-    let mut turn = open.turn(deadline).await;
+    let mut turn = match turn {
+        Some(turn) => turn,
+        None => open.turn(deadline).await,
+    };
     loop {
         let (worker, process) = match turn {
             Turn::Go { worker, process } => (worker, process),
-            Turn::Failed(failure) => return Err(open.failure(failure, options).await),
+            Turn::Failed(failure) => {
+                // Apart, since it is large and most requests have a reply.
+                return Err(Box::pin(open.failure(failure, options)).await);
+            }
             Turn::Refused(Refusal::QueueFull) => return Err(PoolRequestError::QueueFull),
             Turn::Refused(Refusal::Draining) => return Err(PoolRequestError::Ended),
         };
@@ -179,16 +190,31 @@ pub(super) async fn request(
 }
 
 impl Open<'_> {
-    fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<Turn> {
-        self.shared.poll_turn(self.request, cx)
+    /// Ready with what is to be done next.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
+        // First this, then the look: what is said in between is seen the next time.
+        let turned = self.shared.turned();
+        if let (Stage::Sending(_) | Stage::Asked(..), Some((waker, seen))) =
+            (&self.stage, &self.known)
+            && *seen == turned
+            && waker.will_wake(cx.waker())
+        {
+            return Poll::Pending;
+        }
+        let turn = self.shared.poll_turn(self.request, cx);
+        self.known = match turn {
+            Poll::Ready(_) => None,
+            Poll::Pending => Some((cx.waker().clone(), turned)),
+        };
+        turn
     }
 
     /// Resolves with what is to be done next.
-    async fn turn(&self, deadline: Option<Instant>) -> Turn {
-        let turn = poll_fn(|cx| self.poll_turn(cx));
+    async fn turn(&mut self, deadline: Option<Instant>) -> Turn {
         let Some(deadline) = deadline.filter(|_| self.shared.is_outside(self.request)) else {
-            return turn.await;
+            return poll_fn(|cx| self.poll_turn(cx)).await;
         };
+        let turn = poll_fn(|cx| self.poll_turn(cx));
         tokio::select! {
             biased;
             turn = turn => return turn,

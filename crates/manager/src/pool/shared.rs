@@ -12,6 +12,8 @@
 
 mod state;
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -60,6 +62,8 @@ pub(super) struct Failure {
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
+    /// That of the state, to be looked at without its lock.
+    turned: AtomicU64,
     /// There are orders, or something is due sooner.
     pub(super) driver: Notify,
     /// There are more or fewer ready workers, or it is broken or over.
@@ -82,6 +86,7 @@ impl Shared {
             early: Mutex::new(Some(events.listen())),
             events,
             state: Mutex::new(State::new(rules, seed)),
+            turned: AtomicU64::new(0),
             driver: Notify::new(),
             changed: Notify::new(),
             ended: Flag::default(),
@@ -102,32 +107,39 @@ impl Shared {
 
     /// Does something with the state, then all that comes of it.
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        let (result, wakers, serious, calls) = {
+        let (result, others, last, serious, calls) = {
             let mut state = self.lock();
             let result = act(&mut state);
-            let changed = state.settle(&self.events);
+            state.settle(&self.events);
+            self.turned.store(state.turned, Release);
             let due = state.dispatch.deadline();
             let calls = !state.orders.is_empty()
                 || due.is_some_and(|due| state.driver_comes.is_none_or(|comes| due < comes));
-            if changed {
+            if std::mem::take(&mut state.changed) {
                 self.changed.notify_waiters();
             }
-            let wakers = std::mem::take(&mut state.wakers);
+            let last = state.wakers.pop();
+            // Mostly there are no more, and the room stays where it is.
+            let others: Vec<Waker> = state.wakers.drain(..).collect();
             let serious = std::mem::take(&mut state.serious);
-            (result, wakers, serious, calls)
+            (result, others, last, serious, calls)
         };
         if calls {
             self.driver.notify_one();
         }
-        wakers.into_iter().for_each(Waker::wake);
+        others.into_iter().chain(last).for_each(Waker::wake);
         for event in serious {
             tracing::error!("{event}");
         }
         result
     }
 
-    /// Takes a request in; gives its number.
-    pub(super) fn submit(&self, options: &PoolRequestOptions, deadline: Option<Instant>) -> u64 {
+    /// Takes a request in; gives its number, and what its caller is to do next if that is known.
+    pub(super) fn submit(
+        &self,
+        options: &PoolRequestOptions,
+        deadline: Option<Instant>,
+    ) -> (u64, Option<Turn>) {
         self.with(|state| {
             let request = state.submitted;
             state.submitted += 1;
@@ -141,39 +153,29 @@ impl Shared {
             };
             state.requests.insert(request, open);
             state.submit(request);
-            request
+            state.settle(&self.events);
+            (request, state.turn(request))
         })
+    }
+
+    /// How often a caller that asks a worker was told otherwise so far.
+    pub(super) fn turned(&self) -> u64 {
+        self.turned.load(Acquire)
     }
 
     /// Ready with what its caller is to do next.
     pub(super) fn poll_turn(&self, request: u64, cx: &mut Context<'_>) -> Poll<Turn> {
         let mut state = self.lock();
-        let state = &mut *state;
-        let Some(open) = state.requests.get_mut(&request) else {
-            return Poll::Pending;
-        };
-        match open.place {
-            Place::Given(worker) => {
-                let Some(process) = open.process.clone() else {
-                    return Poll::Pending;
-                };
-                open.place = Place::Taken;
-                Poll::Ready(Turn::Go { worker, process })
-            }
-            Place::Failed { reason, attempts } => Poll::Ready(Turn::Failed(Failure {
-                reason,
-                attempts,
-                process: open.process.clone(),
-            })),
-            Place::Refused(reason) => Poll::Ready(Turn::Refused(reason)),
-            Place::Outside | Place::Queued | Place::Taken => {
-                match &mut open.caller {
-                    Some(caller) => caller.clone_from(cx.waker()),
-                    None => open.caller = Some(cx.waker().clone()),
-                }
-                Poll::Pending
+        if let Some(turn) = state.turn(request) {
+            return Poll::Ready(turn);
+        }
+        if let Some(open) = state.requests.get_mut(&request) {
+            match &mut open.caller {
+                Some(caller) => caller.clone_from(cx.waker()),
+                None => open.caller = Some(cx.waker().clone()),
             }
         }
+        Poll::Pending
     }
 
     /// Whether it waits for room in the queue, where nobody but its caller knows its deadline.

@@ -172,14 +172,15 @@ impl Dispatch {
         }
     }
 
-    /// Takes in what happened at `now` and says what to do. `draw` gives a random time between 0 and the
+    /// Takes in what happened at `now` and adds what to do to `effects`. `draw` gives a random time between 0 and the
     /// one it is given, both included; it is asked once for each wait of the backoff.
     pub(crate) fn step(
         &mut self,
         input: Input,
         now: Instant,
         draw: &mut dyn FnMut(Duration) -> Duration,
-    ) -> Vec<Effect> {
+        effects: &mut Vec<Effect>,
+    ) {
         match input {
             Input::Start if self.phase == Phase::New => self.phase = Phase::Running,
             Input::Start | Input::Tick => {}
@@ -211,7 +212,7 @@ impl Dispatch {
             Input::Abort => self.abort(),
         }
         self.settle(now);
-        std::mem::take(&mut self.effects)
+        effects.append(&mut self.effects);
     }
 
     /// Whether requests are finished.

@@ -81,6 +81,14 @@ impl Places {
 
     /// Waits for a place for `len` bytes; none once they are closed. Cancel safe.
     pub(super) async fn take(&self, len: usize) -> Option<Place> {
+        match self.try_take(len) {
+            // Apart, since it is large and most never come here.
+            None => Box::pin(self.take_later(len)).await,
+            place => place,
+        }
+    }
+
+    async fn take_later(&self, len: usize) -> Option<Place> {
         let cost = self.cost(len);
         let frame = self.frames.acquire().await.ok()?;
         let bytes = self.bytes.acquire_many(cost).await.ok()?;

@@ -2,13 +2,15 @@
 //!
 //! Nothing here waits, takes a lock or wakes anybody: whom to wake is noted, for whoever holds the lock.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use rustc_hash::FxHashMap;
+
 use super::super::{PoolEvent, RequestName};
-use super::Order;
+use super::{Failure, Order, Turn};
 use crate::clock;
 use crate::flag::Flag;
 use crate::process::Process;
@@ -59,10 +61,10 @@ pub(super) struct Hand {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) dispatch: Dispatch,
-    pub(super) requests: HashMap<u64, Open>,
+    pub(super) requests: FxHashMap<u64, Open>,
     /// Those for which there is no room, in their order.
     pub(super) outside: VecDeque<u64>,
-    pub(super) workers: HashMap<u64, Hand>,
+    pub(super) workers: FxHashMap<u64, Hand>,
     pub(super) orders: Vec<Order>,
     pub(super) submitted: u64,
     pub(super) dice: fastrand::Rng,
@@ -75,6 +77,12 @@ pub(super) struct State {
     pub(super) driver_comes: Option<Instant>,
     /// Inputs that are to be told yet.
     pub(super) inputs: VecDeque<Input>,
+    /// Others than callers wait for something that has happened.
+    pub(super) changed: bool,
+    /// How often a caller that asks a worker was told otherwise.
+    pub(super) turned: u64,
+    /// Nothing, between two steps.
+    effects: Vec<Effect>,
     /// Its caller has what it wanted, whatever the machine knows of it.
     pub(super) finished: Option<u64>,
     pub(super) wakers: Vec<Waker>,
@@ -86,9 +94,9 @@ impl State {
     pub(super) fn new(rules: PoolRules, seed: Option<u64>) -> Self {
         Self {
             dispatch: Dispatch::new(rules),
-            requests: HashMap::new(),
+            requests: FxHashMap::default(),
             outside: VecDeque::new(),
-            workers: HashMap::new(),
+            workers: FxHashMap::default(),
             orders: Vec::new(),
             submitted: 0,
             dice: seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
@@ -97,6 +105,9 @@ impl State {
             manager_ends: false,
             driver_comes: None,
             inputs: VecDeque::new(),
+            changed: false,
+            turned: 0,
+            effects: Vec::new(),
             finished: None,
             wakers: Vec::new(),
             serious: Vec::new(),
@@ -119,9 +130,29 @@ impl State {
         }
     }
 
-    /// Tells the machine all that is to be told; whether there is something that others wait for.
-    pub(super) fn settle(&mut self, events: &Ring<PoolEvent>) -> bool {
-        let mut changed = false;
+    /// What the caller of a request is to do next, if it is known; it is not told twice to ask a worker.
+    pub(super) fn turn(&mut self, request: u64) -> Option<Turn> {
+        let open = self.requests.get_mut(&request)?;
+        match open.place {
+            Place::Given(worker) => {
+                let process = open.process.clone()?;
+                open.place = Place::Taken;
+                Some(Turn::Go { worker, process })
+            }
+            Place::Failed { reason, attempts } => Some(Turn::Failed(Failure {
+                reason,
+                attempts,
+                process: open.process.clone(),
+            })),
+            Place::Refused(reason) => Some(Turn::Refused(reason)),
+            Place::Outside | Place::Queued | Place::Taken => None,
+        }
+    }
+
+    /// Tells the machine all that is to be told.
+    pub(super) fn settle(&mut self, events: &Ring<PoolEvent>) {
+        let mut effects = std::mem::take(&mut self.effects);
+        let now = clock::now();
         while let Some(input) = self.next_input() {
             if let Input::Submit { request, .. } = input
                 && let Some(open) = self.requests.get_mut(&request)
@@ -133,19 +164,20 @@ impl State {
                 let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
                 Duration::from_nanos(dice.u64(..=nanos))
             };
-            for effect in self.dispatch.step(input, clock::now(), &mut draw) {
-                changed |= self.apply(effect, events);
+            self.dispatch.step(input, now, &mut draw, &mut effects);
+            for effect in effects.drain(..) {
+                self.changed |= self.apply(effect, events);
             }
             match input {
                 Input::Submit { request, .. } => self.let_in(request),
                 Input::Dropped { request } => {
                     self.requests.remove(&request);
                 }
-                Input::WorkerReady { .. } | Input::Drain | Input::Abort => changed = true,
+                Input::WorkerReady { .. } | Input::Drain | Input::Abort => self.changed = true,
                 _ => {}
             }
         }
-        changed
+        self.effects = effects;
     }
 
     fn next_input(&mut self) -> Option<Input> {
@@ -276,6 +308,7 @@ impl State {
 
     fn put(&mut self, request: u64, place: Place) {
         if let Some(open) = self.requests.get_mut(&request) {
+            self.turned += u64::from(matches!(open.place, Place::Taken));
             open.place = place;
             self.wakers.extend(open.caller.take());
         }

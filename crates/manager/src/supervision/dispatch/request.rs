@@ -1,7 +1,9 @@
 //! The requests that are open, and in which order they wait.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
+
+use rustc_hash::FxHashMap;
 
 /// A request that a caller waits for.
 #[derive(Debug, Clone)]
@@ -26,6 +28,14 @@ impl Request {
         self.attempts < self.tries
     }
 
+    /// Takes it out of the queue in which it waits, if it does.
+    fn leave(&self, common: &mut BTreeMap<u64, u64>, suspects: &mut BTreeMap<u64, u64>) {
+        if self.worker.is_none() {
+            let queue = if self.suspect { suspects } else { common };
+            queue.remove(&self.order);
+        }
+    }
+
     /// Whether it may be done twice.
     pub(super) fn is_idempotent(&self) -> bool {
         self.tries > 1
@@ -35,7 +45,7 @@ impl Request {
 /// All requests that are open.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Requests {
-    open: HashMap<u64, Request>,
+    open: FxHashMap<u64, Request>,
     /// Those that wait, by their order.
     common: BTreeMap<u64, u64>,
     /// Those that wait and have to be alone, by their order. They go first.
@@ -113,8 +123,7 @@ impl Requests {
         let Some(open) = self.open.get_mut(&request) else {
             return 0;
         };
-        self.common.remove(&open.order);
-        self.suspects.remove(&open.order);
+        open.leave(&mut self.common, &mut self.suspects);
         open.worker = Some(worker);
         open.attempts = open.attempts.saturating_add(1);
         open.attempts
@@ -136,8 +145,7 @@ impl Requests {
     /// Forgets one, wherever it is.
     pub(super) fn remove(&mut self, request: u64) -> Option<Request> {
         let open = self.open.remove(&request)?;
-        self.common.remove(&open.order);
-        self.suspects.remove(&open.order);
+        open.leave(&mut self.common, &mut self.suspects);
         if let Some(at) = open.deadline {
             self.deadlines.remove(&(at, request));
         }

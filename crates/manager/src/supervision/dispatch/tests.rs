@@ -12,6 +12,18 @@ fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+/// What to do after this input.
+fn step(
+    dispatch: &mut Dispatch,
+    input: Input,
+    now: Instant,
+    mut draw: impl FnMut(Duration) -> Duration,
+) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    dispatch.step(input, now, &mut draw, &mut effects);
+    effects
+}
+
 /// A pool on a clock of its own; each wait is as long as it can be.
 struct Bench {
     start: Instant,
@@ -67,7 +79,7 @@ impl Bench {
     fn step(&mut self, at: u64, text: &str) -> String {
         let input = self.input(text);
         let now = self.start + millis(at);
-        letters(&self.dispatch.step(input, now, &mut |most| most))
+        letters(&step(&mut self.dispatch, input, now, |most| most))
     }
 
     /// At which millisecond it wants a tick.

@@ -1,8 +1,9 @@
 //! The workers of a pool.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Instant;
+
+use rustc_hash::FxHashMap;
 
 use super::WorkerStats;
 
@@ -47,7 +48,7 @@ pub(super) struct Worker {
     /// The number of its last use among all uses of all workers; 0 if never.
     pub(super) used: u64,
     /// The requests that it has, and when the grace ends of those that were cancelled.
-    slots: BTreeMap<u64, Option<Instant>>,
+    slots: FxHashMap<u64, Option<Instant>>,
     /// When the first grace ends.
     kill_at: Option<Instant>,
     /// What it has is to be alone.
@@ -114,13 +115,16 @@ impl Worker {
         true
     }
 
-    /// Takes all its requests from it; those that were not cancelled are what a caller waits for.
+    /// Takes all its requests from it; those that were not cancelled are what a caller waits for, in
+    /// the order of their ids.
     pub(super) fn strip(&mut self) -> Vec<u64> {
         self.kill_at = None;
         self.alone = false;
         let slots = std::mem::take(&mut self.slots).into_iter();
         let live = slots.filter(|(_, cancelled)| cancelled.is_none());
-        live.map(|(request, _)| request).collect()
+        let mut live: Vec<u64> = live.map(|(request, _)| request).collect();
+        live.sort_unstable();
+        live
     }
 
     pub(super) fn stats(&self) -> WorkerStats {
@@ -189,7 +193,7 @@ impl Workers {
             since: now,
             idle_since: now,
             used: 0,
-            slots: BTreeMap::new(),
+            slots: FxHashMap::default(),
             kill_at: None,
             alone: false,
             served: 0,

@@ -345,7 +345,7 @@ fn a_hundred_thousand_requests_cost_little() {
     let now = bench.start;
     let mut open = std::collections::VecDeque::new();
     let mut step = |input| {
-        let effects = bench.dispatch.step(input, now, &mut |most| most);
+        let effects = step(&mut bench.dispatch, input, now, |most| most);
         open.extend(effects.into_iter().filter_map(|effect| match effect {
             Effect::Send {
                 request, worker, ..

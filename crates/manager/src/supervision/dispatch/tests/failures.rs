@@ -331,13 +331,18 @@ fn a_pool_without_workers_breaks_and_recovers() {
 fn a_wait_is_drawn_once_and_no_longer_than_the_most() {
     let start = Instant::now();
     let mut dispatch = Dispatch::new(PoolRules::new(2..=2));
-    dispatch.step(Input::Start, start, &mut |most| most);
+    step(&mut dispatch, Input::Start, start, |most| most);
     let mut asked = Vec::new();
     for worker in 0..2 {
-        dispatch.step(Input::WorkerStartFailed { worker }, start, &mut |most| {
-            asked.push(most);
-            Duration::MAX
-        });
+        step(
+            &mut dispatch,
+            Input::WorkerStartFailed { worker },
+            start,
+            |most| {
+                asked.push(most);
+                Duration::MAX
+            },
+        );
     }
     assert_eq!(asked, [millis(100)]);
     assert_eq!(dispatch.deadline(), Some(start + millis(100)));

@@ -92,7 +92,7 @@ impl World {
         let starting = self.dispatch.workers.starting();
         self.model.input(input);
         let random = &mut self.random;
-        let effects = self.dispatch.step(input, self.now, &mut |most| {
+        let effects = step(&mut self.dispatch, input, self.now, |most| {
             let most = u64::try_from(most.as_millis()).expect("a short time");
             millis(random.below(most + 1))
         });
