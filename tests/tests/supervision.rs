@@ -355,6 +355,45 @@ fn a_shutdown_ends_it_while_it_runs_waits_and_starts() {
     });
 }
 
+/// Exits at first, cannot be started then, and stays at last.
+struct StartsTwice(AtomicU64);
+
+impl Runnable for StartsTwice {
+    fn bootstrap_cmd(&self, _: &Path) -> Result<Cmd, String> {
+        match self.0.fetch_add(1, Ordering::SeqCst) {
+            0 => Ok(sh("exit 3").supervised(always())),
+            1 => Err("on purpose".to_owned()),
+            _ => Ok(sh("exec sleep 1000").supervised(always())),
+        }
+    }
+}
+
+#[test]
+fn what_comes_before_the_next_run_is_told_a_report_or_why_there_is_none() {
+    checked(async |test| {
+        let mut events = test.manager().events();
+        test.spawn(StartsTwice(AtomicU64::new(0))).await;
+        let mut told = Vec::new();
+        while told.len() < 2 {
+            let event = events.next().within("a restart").await.unwrap();
+            if let Event::Restarting {
+                run,
+                report,
+                failure,
+                ..
+            } = event
+            {
+                told.push((run, report.map(|report| report.code()), failure));
+            }
+        }
+        assert_eq!(told[0], (1, Some(Some(3)), None));
+        let (run, report, failure) = &told[1];
+        assert_eq!((*run, report), (2, &None));
+        let failure = failure.as_deref().unwrap();
+        assert!(failure.contains("on purpose"), "{failure}");
+    });
+}
+
 /// Exits at first. Its second start waits until it is let go, and fails then.
 struct FailsLater {
     starts: AtomicU64,

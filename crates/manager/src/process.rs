@@ -6,6 +6,7 @@
 //! [`lifecycle`](crate::lifecycle) what to do.
 
 mod asking;
+mod channels;
 mod close_input;
 mod notify;
 mod past;
@@ -22,28 +23,26 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use procession_wire::FrameError;
-use tokio::sync::{Notify, OnceCell, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
-use self::close_input::Closing;
+pub(crate) use self::channels::{Channels, RunChannels};
 pub(crate) use self::past::{PastRun, PastRuns};
 use self::pool::Pool;
 use self::requests::Requests;
 use crate::error::{
-    FollowLogsError, GetLogsError, KeepLogsError, LastLines, ReadMessageError, RemoveProcessError,
+    FollowLogsError, GetLogsError, KeepLogsError, ReadMessageError, RemoveProcessError,
     SignalProcessError, WriteMessageError,
 };
 use crate::id::ProcessId;
 use crate::info::ProcessInfo;
 use crate::lifecycle::{ExitCause, ExitReport, OutputState, ProcessState};
-use crate::logs::{FollowFrom, LogFollower, LogPage, LogStream, Logs, LogsQuery};
+use crate::logs::{FollowFrom, LogFollower, LogPage, LogStream, LogsQuery};
 use crate::messaging::answering::RequestHandler;
-use crate::messaging::conversation::Conversation;
 use crate::messaging::hub::Hub;
 use crate::messaging::outbox::{Closed, Outbox, SendFailure};
-use crate::messaging::pings::{self, SharedPings};
+use crate::messaging::pings;
 use crate::signal::Signal;
-use crate::statistics::Statistics;
 use crate::supervision::{HealthState, PermanentEnd};
 
 /// How long a failed write waits for the exit that is its likely reason.
@@ -127,33 +126,6 @@ pub(crate) enum StartState {
     Failed(Arc<str>),
 }
 
-/// The process's channels; there once it has been started, and the same over all its runs.
-#[derive(Debug)]
-pub(crate) struct Channels {
-    pub(crate) outbox: Option<Arc<Outbox>>,
-    pub(crate) hub: Option<Arc<Hub>>,
-    pub(crate) log_readers: Pool,
-    pub(crate) program: String,
-    /// What there is for the run that is alive, or for the last one.
-    run: Mutex<Arc<RunChannels>>,
-    /// There where it is supervised.
-    pub(crate) past: Option<Box<PastRuns>>,
-}
-
-/// What each run has for itself.
-#[derive(Debug)]
-pub(crate) struct RunChannels {
-    pub(crate) number: u64,
-    /// There where it speaks frames both ways.
-    pub(crate) conversation: Option<Arc<Conversation>>,
-    /// There where it is sent any.
-    pub(crate) pings: Option<SharedPings>,
-    pub(crate) logs: Logs,
-    pub(crate) closing: Closing,
-    /// Of its stderr, looked up once it has exited.
-    last_lines: OnceLock<Box<OnceCell<LastLines>>>,
-}
-
 #[derive(Debug)]
 pub(crate) struct Process {
     id: ProcessId,
@@ -185,63 +157,6 @@ impl Drop for Asked {
     fn drop(&mut self) {
         self.close();
         self.0.requests.clear();
-    }
-}
-
-impl RunChannels {
-    pub(crate) fn new(number: u64, closing: Closing) -> Self {
-        Self {
-            number,
-            conversation: None,
-            pings: None,
-            logs: Logs::default(),
-            closing,
-            last_lines: OnceLock::new(),
-        }
-    }
-}
-
-impl Channels {
-    pub(crate) fn new(
-        outbox: Option<Arc<Outbox>>,
-        hub: Option<Arc<Hub>>,
-        log_readers: Pool,
-        program: String,
-        run: RunChannels,
-    ) -> Self {
-        Self {
-            outbox,
-            hub,
-            log_readers,
-            program,
-            run: Mutex::new(Arc::new(run)),
-            past: None,
-        }
-    }
-
-    /// What there is for the run that is alive, or for the last one.
-    pub(crate) fn run(&self) -> Arc<RunChannels> {
-        Arc::clone(&self.run.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Another run has been started.
-    pub(crate) fn next_run(&self, run: RunChannels) {
-        *self.run.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(run);
-    }
-
-    fn statistics(&self) -> Option<Statistics> {
-        if self.outbox.is_none() && self.hub.is_none() {
-            return None;
-        }
-        let sent = self.outbox.as_ref().map(|outbox| outbox.counts());
-        let received = self.hub.as_ref().map(|hub| hub.counts());
-        let run = self.run();
-        let requests = run.conversation.as_ref().map(|asked| asked.counts());
-        Some(Statistics::of(
-            sent.unwrap_or_default(),
-            received.unwrap_or_default(),
-            requests.unwrap_or_default(),
-        ))
     }
 }
 

@@ -1,5 +1,7 @@
 //! How many workers there are.
 
+use std::sync::Mutex;
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -127,6 +129,49 @@ async fn an_abort_and_the_last_drop_end_it_now() {
     assert!(events.next().await.is_none());
     assert!(manager.list().await.expect("there").is_empty());
     manager.shutdown().await.expect("the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_being_started_ends_with_it() {
+    let manager = manager();
+    for aborts in [true, false] {
+        let ender = Arc::new(Mutex::new(None::<ProcessPool>));
+        let taken = Arc::clone(&ender);
+        let pool = ProcessPool::builder_with(move |_| {
+            // There is no process yet that could be told to stop.
+            let pool = taken.lock().expect("whole").take().expect("there is one");
+            assert!(pool.workers()[0].process.is_none());
+            let begun = if aborts {
+                pool.abort().now_or_never()
+            } else {
+                pool.drain().now_or_never()
+            };
+            assert!(begun.is_none(), "its worker is still to come");
+            ScriptedChild::new(frames(), work)
+        });
+        let pool = pool.size(1..=1).start(&manager).expect("a pool");
+        *ender.lock().expect("whole") = Some(pool.clone());
+        let mut events = pool.events();
+        find(&mut events, is_over).await;
+        assert!(manager.list().await.expect("there").is_empty());
+    }
+    manager.shutdown().await.expect("the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_in_the_queue_ends_with_the_manager() {
+    let manager = manager();
+    let pool = scripted().size(1..=1).start(&manager).expect("a pool");
+    pool.ready().await.expect("ready");
+    let mut at_work = Box::pin(pool.request("stuck"));
+    let mut queued = Box::pin(pool.request("echo 1"));
+    assert!(futures::poll!(&mut at_work).is_pending());
+    assert!(futures::poll!(&mut queued).is_pending());
+    assert_eq!(pool.stats().queued, 1);
+    manager.shutdown().await.expect("the end");
+    let error = queued.await.expect_err("nobody is left to answer");
+    assert!(matches!(error, PoolRequestError::Aborted { .. }), "{error}");
+    at_work.await.expect_err("its worker is gone");
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ fn nodes(nodes: &[(&str, &[&str])]) -> Vec<Node> {
 
 /// What is said whatever the order, of the nodes and of what each needs.
 fn refusal(mut refused: Vec<Node>) -> String {
-    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    let mut random = Random::new(0x9E37_79B9_7F4A_7C15);
     let said = Graph::new(refused.clone()).unwrap_err().to_string();
     for _ in 0..50 {
         random.shuffle(&mut refused);
@@ -177,7 +177,7 @@ fn many_edges_of_one_node_are_no_matter() {
 /// Each node one wave after the last of what it needs, and no graph of edges that go one way is refused.
 #[test]
 fn random_graphs_have_the_fewest_waves() {
-    let mut random = Random(0xD1B5_4A32_D192_ED03);
+    let mut random = Random::new(0xD1B5_4A32_D192_ED03);
     for _ in 0..300 {
         let count = 1 + random.below(30);
         let graph = random.graph(count);

@@ -175,7 +175,7 @@ fn any(random: &mut Random) -> ProcessGroup {
 fn groups_come_back_as_they_were() {
     comes_back(&documented());
     for seed in 1..300 {
-        comes_back(&any(&mut Random(seed)));
+        comes_back(&any(&mut Random::new(seed)));
     }
 }
 

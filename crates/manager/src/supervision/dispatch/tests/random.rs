@@ -5,19 +5,15 @@ use std::collections::BTreeMap;
 use super::model::Model;
 use super::*;
 
-/// Marsaglia's xorshift with 64 bits.
-struct Random(u64);
+struct Random(fastrand::Rng);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
+    fn new(seed: u64) -> Self {
+        Self(fastrand::Rng::with_seed(seed))
     }
 
     fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+        self.0.u64(..end)
     }
 
     fn small(&mut self, end: u64) -> usize {
@@ -68,7 +64,7 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let rules = random.rules();
         let is_rough = random.below(2) == 0;
         Self {
@@ -308,10 +304,10 @@ fn live(seed: u64) -> BTreeMap<&'static str, u64> {
 /// when all workers answer, and nothing is due after it.
 #[test]
 fn random_sequences_keep_the_promises() {
-    let mut random = Random(0x2545_F491_4F6C_DD1D);
+    let mut random = Random::new(0x2545_F491_4F6C_DD1D);
     let mut counts = BTreeMap::new();
     for _ in 0..1_000 {
-        for (what, count) in live(random.next()) {
+        for (what, count) in live(random.0.u64(..)) {
             *counts.entry(what).or_insert(0) += count;
         }
     }

@@ -49,7 +49,7 @@ struct World {
 
 impl World {
     fn new(seed: u64, policy: FailurePolicy) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let count = random.below(13);
         let mut group = Group::new(random.graph(count), policy);
         let oneshot: Vec<bool> = (0..count).map(|_| random.below(4) == 0).collect();

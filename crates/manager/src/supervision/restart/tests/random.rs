@@ -2,19 +2,15 @@
 
 use super::*;
 
-/// Marsaglia's xorshift with 64 bits.
-struct Random(u64);
+struct Random(fastrand::Rng);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
+    fn new(seed: u64) -> Self {
+        Self(fastrand::Rng::with_seed(seed))
     }
 
     fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+        self.0.u64(..end)
     }
 
     /// A time between 0 and `most`, both included.
@@ -224,7 +220,7 @@ fn live(random: &mut Random) -> (u64, Option<PermanentEnd>) {
 /// after the exit; a deadline in backoff and nowhere else; never more restarts than the intensity allows.
 #[test]
 fn random_sequences_keep_the_promises() {
-    let mut random = Random(0x2545_F491_4F6C_DD1D);
+    let mut random = Random::new(0x2545_F491_4F6C_DD1D);
     let mut most_runs = 0;
     let mut ends = std::collections::HashMap::new();
     for _ in 0..5_000 {
