@@ -1,7 +1,9 @@
 //! Children that never read, with their pipes full and senders waiting, delay nobody else.
 //!
 //! Serial: it compares times. Calls with and without the stuck children are made in turns, so that a
-//! change of the machine's load meets both alike.
+//! change of the machine's load meets both alike. What is slower with them than without is asked again: a spawn is
+//! mostly two wake-ups of sleeping threads, which take half as long again for many rounds by themselves, and a delay by a
+//! stuck child is there each time.
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use std::time::{Duration, Instant};
@@ -13,6 +15,8 @@ use procession_tests::{Checked, Within as _, alone, checked_for, ci_factor, fixt
 const ROUNDS: usize = 10;
 const CALLS_A_ROUND: usize = 100;
 const SENDERS: usize = 20;
+/// Slower as often as this, it is not by chance.
+const ATTEMPTS: usize = 3;
 /// More than the runtime has threads: where one stuck child holds up a thread, all of them are.
 const STUCK: usize = 4;
 
@@ -35,40 +39,52 @@ fn a_stuck_child_over_standard_io_delays_nobody() {
 
 fn stuck_child_delays_nobody(messaging: &Messaging) {
     let _alone = alone();
-    checked_for(Duration::from_mins(3), async |test| {
-        let mut without = Times::default();
-        let mut with = Times::default();
-        for _ in 0..ROUNDS {
-            measure(test, &mut without).await;
-            let mut stuck = Vec::new();
-            for _ in 0..STUCK {
-                let child = Cmd::new(fixture!("never_reads")).messaging(messaging.clone());
-                let child = test.spawn(child).await;
-                let waiting = fill(test, &child).await;
-                stuck.push((child, waiting));
-            }
-            measure(test, &mut with).await;
-            for (child, waiting) in stuck {
-                assert!(
-                    waiting.iter().all(|sender| !sender.is_finished()),
-                    "the senders still wait"
-                );
-                child
-                    .kill()
-                    .within("the kill of the stuck child")
-                    .await
-                    .unwrap();
-                for sender in waiting {
-                    let sent = sender.within("a sender to be told").await.unwrap();
-                    sent.expect_err("what was not in the pipe cannot have been sent");
-                }
-                child.remove().await.unwrap();
+    checked_for(Duration::from_mins(5), async |test| {
+        let mut slower = Vec::new();
+        for _ in 0..ATTEMPTS {
+            match with_and_without(test, messaging).await {
+                Ok(()) => return,
+                Err(what) => slower.push(what),
             }
         }
-        compare("get_process_info", &without.info, &with.info);
-        compare("spawn", &without.spawn, &with.spawn);
-        compare("kill", &without.kill, &with.kill);
+        panic!("each time: {slower:#?}");
     });
+}
+
+/// What is slower with the stuck children than without, if anything is.
+async fn with_and_without(test: &Checked, messaging: &Messaging) -> Result<(), String> {
+    let mut without = Times::default();
+    let mut with = Times::default();
+    for _ in 0..ROUNDS {
+        measure(test, &mut without).await;
+        let mut stuck = Vec::new();
+        for _ in 0..STUCK {
+            let child = Cmd::new(fixture!("never_reads")).messaging(messaging.clone());
+            let child = test.spawn(child).await;
+            let waiting = fill(test, &child).await;
+            stuck.push((child, waiting));
+        }
+        measure(test, &mut with).await;
+        for (child, waiting) in stuck {
+            assert!(
+                waiting.iter().all(|sender| !sender.is_finished()),
+                "the senders still wait"
+            );
+            child
+                .kill()
+                .within("the kill of the stuck child")
+                .await
+                .unwrap();
+            for sender in waiting {
+                let sent = sender.within("a sender to be told").await.unwrap();
+                sent.expect_err("what was not in the pipe cannot have been sent");
+            }
+            child.remove().await.unwrap();
+        }
+    }
+    compare("get_process_info", &without.info, &with.info)?;
+    compare("spawn", &without.spawn, &with.spawn)?;
+    compare("kill", &without.kill, &with.kill)
 }
 
 type Sender = tokio::task::JoinHandle<Result<(), WriteMessageError>>;
@@ -134,7 +150,7 @@ async fn measure(test: &Checked, times: &mut Times) {
     observed.remove().await.unwrap();
 }
 
-fn compare(call: &str, without: &[Duration], with: &[Duration]) {
+fn compare(call: &str, without: &[Duration], with: &[Duration]) -> Result<(), String> {
     assert_eq!((without.len(), with.len()), (1_000, 1_000));
     let longest = with.iter().max().copied().unwrap_or_default();
     assert!(
@@ -142,10 +158,12 @@ fn compare(call: &str, without: &[Duration], with: &[Duration]) {
         "a {call} took {longest:?}"
     );
     let (before, now) = (median(without), median(with));
-    assert!(
-        now.as_secs_f64() <= before.as_secs_f64() * 1.5 * f64::from(ci_factor()),
-        "{call}: median {before:?} without the stuck children, {now:?} with them",
-    );
+    if now.as_secs_f64() <= before.as_secs_f64() * 1.5 * f64::from(ci_factor()) {
+        return Ok(());
+    }
+    Err(format!(
+        "{call}: median {before:?} without the stuck children, {now:?} with them"
+    ))
 }
 
 fn median(times: &[Duration]) -> Duration {
