@@ -109,11 +109,11 @@ impl Hunt {
             if self.dying.contains_key(&identity) {
                 // It takes long: it may be another one, with the number of the one that was killed.
                 if self.idle > 0 {
-                    let _ = send(seen, self.root.as_ref(), Signal::KILL);
+                    let _ = send(snapshot, seen, self.root.as_ref(), Signal::KILL);
                 }
                 continue;
             }
-            match send(seen, self.root.as_ref(), Signal::KILL) {
+            match send(snapshot, seen, self.root.as_ref(), Signal::KILL) {
                 Sent::Yes => {
                     self.dying.insert(identity, seen.clone());
                     let new = root != Some(identity) && !self.grouped.contains(&seen.pid);
@@ -236,7 +236,7 @@ pub(super) enum Sent {
 
 /// Sends a signal to the process that was seen, and to no other of its number; to the root only by the
 /// descriptor that has always been its own.
-pub(super) fn send(seen: &Seen, root: Option<&Root>, signal: Signal) -> Sent {
+pub(super) fn send(snapshot: &Snapshot, seen: &Seen, root: Option<&Root>, signal: Signal) -> Sent {
     if let Some(root) = root.filter(|root| root.pid == seen.pid) {
         return sent(root.send(signal));
     }
@@ -245,7 +245,7 @@ pub(super) fn send(seen: &Seen, root: Option<&Root>, signal: Signal) -> Sent {
         Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Sent::Gone,
         Err(error) => return Sent::Failed(error.into()),
     };
-    match Scanner::default().is_still(seen) {
+    match snapshot.is_still(seen) {
         Ok(true) => {}
         Ok(false) => return Sent::Gone,
         Err(error) => return Sent::Failed(error),

@@ -1,7 +1,10 @@
 //! One look at all processes, by which any number of trees can be told apart.
 //!
 //! Of each process its `stat` is read, and its `environ` unless it is a zombie or a kernel thread. See
-//! `proc_pid_stat(5)` and `proc_pid_environ(5)`. Where many have ended together and wait to be reaped, their
+//! `proc_pid_stat(5)` and `proc_pid_environ(5)`. The second is whatever the process has made of its memory
+//! (`PR_SET_MM_MAP(2const)` needs no rights), so it is [searched](tags) in pieces, 8 MiB of it at most, by a
+//! [thread](reader) that is given up where it does not come: what follows is not seen, and such a process counts by its
+//! group and its parents alone. Where many have ended together and wait to be reaped, their
 //! numbers mostly follow each other: after a zombie the next process is first asked by a pidfd whether it
 //! has ended too, at a fifth of the cost, and nothing else of a zombie is of use (it has no children any more). A process that goes away meanwhile, or whose files
 //! are not for us to read, has what could be read of it; only a lack of descriptors or memory makes
@@ -13,26 +16,35 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use memchr::{memchr, memmem};
-use procession_wire::env::PROCESSION_TREE;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
-use uuid::Uuid;
 
 use super::{Tag, guard};
-use crate::id::ProcessId;
 use crate::os;
+
+mod reader;
+mod tags;
+
+pub(super) use reader::Scanner;
+use tags::TagSearch;
+pub(super) use tags::tags_of;
 
 /// Flags of a task, from the kernel's `include/linux/sched.h`.
 const PF_EXITING: u32 = 0x4;
 const PF_KTHREAD: u32 = 0x0020_0000;
-/// The length of a UUID in its hyphenated form.
-const UUID: usize = 36;
+/// As much of a file is read at once, and of all but an environment altogether, in bytes.
+const BUFFER: usize = 16 * 1024;
+/// As much of an environment is searched, in bytes. A program is started with 6 MiB at most, arguments
+/// included (`_STK_LIM / 4 * 3` in the kernel's `fs/exec.c`).
+const MAX_ENVIRON: usize = 8 * 1024 * 1024;
+/// As many threads of a process whose first has ended are asked for its environment.
+const MAX_THREADS: usize = 16;
 
 /// A process, as far as numbers tell it: they are used again, though hardly with the same start.
 pub(super) type Identity = (Pid, u64);
@@ -112,8 +124,11 @@ pub(super) struct Snapshot {
     by_parent: HashMap<i32, Vec<usize>>,
     by_group: HashMap<i32, Vec<usize>>,
     by_tag: HashMap<Tag, Vec<usize>>,
-    /// A process was in the midst of `execve(2)`, where it has no environment for a moment.
+    /// A process was in the midst of `execve(2)`, where it has no environment for a moment, or its
+    /// environment did not come.
     pub(super) unsettled: bool,
+    /// What has made it.
+    reader: Option<reader::Reader>,
 }
 
 impl Snapshot {
@@ -143,6 +158,14 @@ impl Snapshot {
                 && (now.start, now.group) == (known.start, known.group)
                 && (now.bare || now.tags == known.tags)
         })
+    }
+
+    /// Whether the number now still is that of the process that was seen.
+    pub(super) fn is_still(&self, seen: &Seen) -> io::Result<bool> {
+        match &self.reader {
+            Some(reader) => reader.is_still(seen),
+            None => ProcReader::default().is_still(seen),
+        }
     }
 
     /// Whether a process of this number is there and no zombie.
@@ -214,19 +237,41 @@ fn number(name: &OsStr) -> Option<Pid> {
     Pid::from_raw(name.to_str()?.parse().ok()?)
 }
 
-/// Reads processes; keeps its memory from scan to scan, but no descriptor.
-#[derive(Debug, Default)]
-pub(super) struct Scanner {
-    path: String,
+/// Reads processes on the calling thread; keeps its memory from scan to scan, but no descriptor.
+#[derive(Debug)]
+struct ProcReader {
+    root: PathBuf,
+    path: PathBuf,
     buffer: Vec<u8>,
+    /// Tells which process it is at.
+    shared: Arc<reader::Shared>,
+    reads: u64,
+    /// The memory of these is not read.
+    passed_over: Vec<Identity>,
 }
 
-impl Scanner {
-    /// Looks at every process. Blocking: about 15 µs for each.
-    pub(super) fn scan(&mut self) -> io::Result<Snapshot> {
+impl Default for ProcReader {
+    fn default() -> Self {
+        Self::of(Path::new("/proc"))
+    }
+}
+
+impl ProcReader {
+    fn of(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            path: PathBuf::new(),
+            buffer: Vec::new(),
+            shared: Arc::default(),
+            reads: 0,
+            passed_over: Vec::new(),
+        }
+    }
+
+    fn scan(&mut self) -> io::Result<Snapshot> {
         let mut snapshot = Snapshot::default();
         let mut after_zombie = false;
-        for entry in fs::read_dir("/proc")? {
+        for entry in fs::read_dir(&self.root)? {
             let Some(pid) = number(&entry?.file_name()) else {
                 continue;
             };
@@ -251,18 +296,10 @@ impl Scanner {
         if stat.flags & PF_KTHREAD != 0 {
             return Ok(());
         }
-        let (mut tags, mut empty, mut guard, mut bare) = (Vec::new(), false, false, true);
+        let mut memory = Memory::default();
         if stat.alive() {
-            if let Some(environ) = self.environ(pid, &stat)? {
-                empty = environ.is_empty();
-                bare = empty;
-                tags = tags_of(environ);
-            }
-            if empty {
-                let cmdline = self.read(pid, "cmdline")?.unwrap_or_default();
-                guard = guard::is_one(cmdline);
-                snapshot.unsettled |= cmdline.is_empty() && stat.flags & PF_EXITING == 0;
-            }
+            memory = self.memory(pid, &stat)?;
+            snapshot.unsettled |= memory.unsettled;
         }
         let index = snapshot.add(Seen {
             pid,
@@ -270,9 +307,9 @@ impl Scanner {
             parent: stat.parent,
             group: stat.group,
             alive: stat.alive(),
-            guard,
-            bare,
-            tags,
+            guard: memory.guard,
+            bare: memory.environ_len == 0,
+            tags: memory.tags,
         });
         for tag in snapshot.seen[index].tags.clone() {
             let known = snapshot.by_tag.entry(tag).or_default();
@@ -287,47 +324,119 @@ impl Scanner {
     /// Whether the number still is that of the process that was seen. Starts are told in ticks of a
     /// hundredth of a second, in which a number may have been used twice: so
     /// the group and the tags count as well. One that has just changed its group is found by the next scan.
-    pub(super) fn is_still(&mut self, seen: &Seen) -> io::Result<bool> {
+    fn is_still(&mut self, seen: &Seen) -> io::Result<bool> {
         let Some(stat) = self.stat(seen.pid)? else {
             return Ok(false);
         };
         if (stat.start, stat.group) != (seen.start, seen.group) {
             return Ok(false);
         }
-        let environ = self.environ(seen.pid, &stat)?;
-        Ok(environ.map(tags_of).unwrap_or_default() == seen.tags)
+        Ok(self.memory(seen.pid, &stat)?.tags == seen.tags)
     }
 
-    /// A process whose first thread has ended has its environment with the others only.
-    fn environ(&mut self, pid: Pid, stat: &Stat) -> io::Result<Option<&[u8]>> {
-        if !stat.leader_ended() {
-            return self.read(pid, "environ");
+    /// What the memory of a process tells, unless it is passed over.
+    fn memory(&mut self, pid: Pid, stat: &Stat) -> io::Result<Memory> {
+        let identity = (pid, stat.start);
+        if self.passed_over.contains(&identity) {
+            return Ok(Memory {
+                unsettled: true,
+                ..Memory::default()
+            });
         }
-        let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        self.reads += 1;
+        self.shared.reads(Some((self.reads, identity)));
+        let memory = self.read_memory(pid, stat);
+        self.shared.reads(None);
+        memory
+    }
+
+    fn read_memory(&mut self, pid: Pid, stat: &Stat) -> io::Result<Memory> {
+        let mut memory = Memory::default();
+        let Some(environ_len) = self.environ(pid, stat, &mut memory.tags)? else {
+            return Ok(memory);
+        };
+        memory.environ_len = environ_len;
+        if environ_len == 0 {
+            let cmdline = self.read(pid, "cmdline")?.unwrap_or_default();
+            memory.guard = guard::is_one(cmdline);
+            memory.unsettled = cmdline.is_empty() && stat.flags & PF_EXITING == 0;
+        }
+        Ok(memory)
+    }
+
+    /// Searches the environment of a process for its tags, and gives the bytes that were there; `None` where it
+    /// cannot be read. A process whose first thread has ended has its environment with the others only.
+    fn environ(&mut self, pid: Pid, stat: &Stat, tags: &mut Vec<Tag>) -> io::Result<Option<usize>> {
+        if !stat.leader_ended() {
+            return self.search(pid, "environ", tags);
+        }
+        let threads = self.root.join(pid.as_raw_pid().to_string()).join("task");
+        let Ok(threads) = fs::read_dir(threads) else {
             return Ok(None);
         };
-        for thread in threads.flatten() {
+        for thread in threads.flatten().take(MAX_THREADS) {
             let path = format!("task/{}/environ", thread.file_name().display());
-            // Looked at twice, since a borrow cannot be returned out of a loop.
-            if self
-                .read(pid, &path)?
-                .is_some_and(|bytes| !bytes.is_empty())
-            {
-                return self.read(pid, &path);
+            let found = self.search(pid, &path, tags)?;
+            if found.is_some_and(|length| length > 0) {
+                return Ok(found);
             }
         }
         Ok(None)
     }
 
-    /// Reads a file of a process; `None` where it is gone or not for us.
-    fn read(&mut self, pid: Pid, name: &str) -> io::Result<Option<&[u8]>> {
-        self.path.clear();
-        let _ = write!(self.path, "/proc/{pid}/{name}");
-        match read(&self.path, &mut self.buffer) {
-            Ok(length) => Ok(Some(&self.buffer[..length])),
-            Err(error) if used_up(&error) => Err(error),
-            Err(_) => Ok(None),
+    fn search(&mut self, pid: Pid, name: &str, tags: &mut Vec<Tag>) -> io::Result<Option<usize>> {
+        let Some(mut file) = self.open(pid, name)? else {
+            return Ok(None);
+        };
+        let mut search = TagSearch::new();
+        let mut length = 0;
+        while length < MAX_ENVIRON && !search.is_full() {
+            let Some(count) = readable(fill(&mut file, &mut self.buffer))? else {
+                return Ok(None);
+            };
+            search.feed(&self.buffer[..count]);
+            length += count;
+            if count < BUFFER {
+                break;
+            }
         }
+        *tags = search.finish();
+        Ok(Some(length))
+    }
+
+    /// Reads a file of a process, 16 KiB of it at most; `None` where it is gone or not for us.
+    fn read(&mut self, pid: Pid, name: &str) -> io::Result<Option<&[u8]>> {
+        let Some(mut file) = self.open(pid, name)? else {
+            return Ok(None);
+        };
+        let count = readable(fill(&mut file, &mut self.buffer))?;
+        Ok(count.map(|count| &self.buffer[..count]))
+    }
+
+    fn open(&mut self, pid: Pid, name: &str) -> io::Result<Option<File>> {
+        self.path.clear();
+        self.path.push(&self.root);
+        let _ = write!(self.path.as_mut_os_string(), "/{pid}/{name}");
+        readable(File::open(&self.path))
+    }
+}
+
+/// What the memory of a process tells of it.
+#[derive(Debug, Default)]
+struct Memory {
+    tags: Vec<Tag>,
+    environ_len: usize,
+    guard: bool,
+    /// It is worth another look.
+    unsettled: bool,
+}
+
+/// `None` where it is gone or not for us.
+fn readable<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if used_up(&error) => Err(error),
+        Err(_) => Ok(None),
     }
 }
 
@@ -349,23 +458,13 @@ pub(super) fn used_up(error: &io::Error) -> bool {
         .is_some_and(|code| codes.contains(&code))
 }
 
-/// The kernel fills what room there is, so that a short read is the last.
-fn read(path: &str, buffer: &mut Vec<u8>) -> io::Result<usize> {
-    let mut file = File::open(path)?;
-    let mut length = 0;
+/// Reads as much as there is room for. The kernel fills what room there is, so that a short read is the last.
+fn fill(file: &mut File, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    buffer.resize(BUFFER, 0);
     loop {
-        if length == buffer.len() {
-            buffer.resize((2 * length).max(16 * 1024), 0);
-        }
-        match file.read(&mut buffer[length..]) {
-            Ok(count) => {
-                length += count;
-                if length < buffer.len() {
-                    return Ok(length);
-                }
-            }
+        match file.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            other => return other,
         }
     }
 }
@@ -405,33 +504,6 @@ impl Stat {
     fn alive(&self) -> bool {
         !matches!(self.state, b'Z' | b'X' | b'x') || self.leader_ended()
     }
-}
-
-/// All that a process is tagged with: the entries of the list in its environment, which is separated
-/// by NUL bytes. Most processes have none, and this is where a scan would spend its own time.
-pub(super) fn tags_of(environ: &[u8]) -> Vec<Tag> {
-    let name = PROCESSION_TREE.as_bytes();
-    memmem::find_iter(environ, name)
-        .filter(|&at| at == 0 || environ[at - 1] == 0)
-        .filter_map(|at| environ[at + name.len()..].strip_prefix(b"="))
-        .map(|value| &value[..memchr(0, value).unwrap_or(value.len())])
-        .flat_map(|list| list.split(|&byte| byte == b':'))
-        .flat_map(tags_of_entry)
-        .collect()
-}
-
-/// `<manager>/<process>.<run>`
-fn tags_of_entry(entry: &[u8]) -> impl Iterator<Item = Tag> {
-    let cut = |bytes: &[u8], end: u8| {
-        let (id, rest) = bytes.split_at_checked(UUID)?;
-        let id = Uuid::try_parse_ascii(id).ok()?;
-        (rest.first() == Some(&end)).then_some(id)
-    };
-    let manager = cut(entry, b'/');
-    let process = manager.and_then(|_| cut(&entry[UUID + 1..], b'.'));
-    let both = manager.zip(process);
-    let process = both.map(|(manager, process)| Tag::Process(manager, ProcessId::from(process)));
-    manager.map(Tag::Manager).into_iter().chain(process)
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ impl Ask {
         let (mut count, mut refused) = (0, None);
         let members = snapshot.members(self.tag, root);
         for seen in members.into_iter().filter(|seen| self.is_due(seen)) {
-            match send(seen, root, self.signal) {
+            match send(snapshot, seen, root, self.signal) {
                 Sent::Yes => count += 1,
                 Sent::Gone => {}
                 Sent::Denied => refused = Some(Errno::PERM.into()),

@@ -73,18 +73,24 @@ fn what_keeps_forking_ends_too() {
 fn a_number_that_is_somebody_elses_by_now_gets_no_signal() {
     let name = Name::new();
     let mut child = Started::tagged("exec sleep 1000", &name);
-    let (_, seen) = look_at(&name);
+    let (look, seen) = look_at(&name);
     let mut other = seen.clone();
     other.start += 1;
-    assert!(matches!(send(&other, None, Signal::KILL), Sent::Gone));
+    assert!(matches!(
+        send(&look, &other, None, Signal::KILL),
+        Sent::Gone
+    ));
     assert!(child.is_running());
     // In the same tick of the clock, but another process by its tags.
     let mut other = seen.clone();
     other.tags.clear();
-    assert!(matches!(send(&other, None, Signal::KILL), Sent::Gone));
-    assert!(matches!(send(&seen, None, Signal::KILL), Sent::Yes));
+    assert!(matches!(
+        send(&look, &other, None, Signal::KILL),
+        Sent::Gone
+    ));
+    assert!(matches!(send(&look, &seen, None, Signal::KILL), Sent::Yes));
     assert_eq!(child.signal(), Some(9));
-    assert!(matches!(send(&seen, None, Signal::KILL), Sent::Gone));
+    assert!(matches!(send(&look, &seen, None, Signal::KILL), Sent::Gone));
 }
 
 #[test]

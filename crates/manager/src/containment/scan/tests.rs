@@ -3,50 +3,8 @@ use crate::containment::testing::{Name, Started, end, lives, members, root_of, s
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-const M: &str = "6f0a5c2e-9d3b-4a57-8f43-2b9c1c0d7e11";
-const P: &str = "0b8e5f0a-4c1d-4f6e-9a2b-7d3c5e1f2a90";
-
-fn tags(environ: &str) -> Vec<Tag> {
-    tags_of(environ.as_bytes())
-}
-
-#[test]
-fn only_whole_entries_of_the_one_variable_are_tags() {
-    let manager: Uuid = M.parse().expect("a UUID");
-    let process: ProcessId = P.parse().expect("a UUID");
-    let both = vec![Tag::Manager(manager), Tag::Process(manager, process)];
-    let other = Uuid::new_v4();
-    for environ in [
-        format!("PROCESSION_TREE={M}/{P}.0:"),
-        format!("A=1\0PROCESSION_TREE={M}/{P}.12:\0B=2\0"),
-        format!("PROCESSION_TREE=strange:{M}/{P}.3:\0"),
-        format!("A=PROCESSION_TREE\0B=PROCESSION_TREE=\0PROCESSION_TREE={M}/{P}.4:"),
-    ] {
-        assert_eq!(tags(&environ), both, "{environ}");
-    }
-    let nested = tags(&format!("PROCESSION_TREE={other}/{P}.0:{M}/{P}.7:\0"));
-    assert_eq!(nested.len(), 4);
-    assert!(both.iter().all(|tag| nested.contains(tag)));
-    for decoy in [
-        String::new(),
-        format!("PROCESSION_TREE2={M}/{P}.0:\0"),
-        format!("MY_PROCESSION_TREE={M}/{P}.0:\0"),
-        format!("procession_tree={M}/{P}.0:\0"),
-        format!("A=PROCESSION_TREE={M}/{P}.0:\0"),
-        format!("A={M}/{P}.0:\0PROCESSION_TREE=\0"),
-        format!("PROCESSION_TREE=x{M}/{P}.0:\0"),
-        format!("PROCESSION_TREE={M}0/{P}.0:\0"),
-        format!("PROCESSION_TREE={M}:{P}.0:\0"),
-        format!("PROCESSION_TREE={}/{P}.0:\0", &M[1..]),
-        format!("PROCESSION_TREE={M}\0"),
-    ] {
-        assert_eq!(tags(&decoy), [], "{decoy}");
-    }
-    let short = tags(&format!("PROCESSION_TREE={M}/{P}:\0"));
-    assert_eq!(short, [Tag::Manager(manager)], "no process without a run");
-    let swapped = tags(&format!("PROCESSION_TREE={P}/{M}.0:\0"));
-    assert!(both.iter().all(|tag| !swapped.contains(tag)));
-}
+use procession_wire::env::PROCESSION_TREE;
+use uuid::Uuid;
 
 #[test]
 fn a_stat_is_read_after_the_name_whatever_that_is() {
@@ -264,7 +222,7 @@ fn a_process_whose_first_thread_has_ended_is_found() {
     command.arg0("python3");
     let child = Started::command(command);
     let leader_ended = || {
-        let stat = Scanner::default().stat(child.pid).expect("readable");
+        let stat = ProcReader::default().stat(child.pid).expect("readable");
         stat.expect("there").leader_ended()
     };
     until(leader_ended, |ended| *ended);
