@@ -7,12 +7,17 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::mpsc;
+use std::time::Duration;
 
+use futures::StreamExt as _;
 use procession_manager::{
-    Cmd, Logging, Messaging, Output, Runnable, Script, ScriptRunConfig, ScriptingLanguage,
-    SpawnProcessError, Stdin,
+    Backoff, Cmd, Event, Logging, Messaging, Output, ProcessManager, Resource, RestartPolicy,
+    Runnable, Script, ScriptRunConfig, ScriptingLanguage, SpawnProcessError, Stdin, Supervision,
 };
-use procession_tests::{Checked, Within as _, checked, fixture};
+use procession_tests::{Checked, Within as _, checked, eventually, fixture, run_directories};
 
 /// Tries to spawn; afterwards the manager has no entry and no run directory of it, and works.
 async fn refused(test: &Checked, what: impl Runnable) -> SpawnProcessError {
@@ -267,5 +272,237 @@ fn a_file_for_a_stream_that_cannot_be_opened() {
                 "{error}"
             );
         }
+    });
+}
+
+/// Nobody has the other side open, so that to open it is to wait.
+#[test]
+fn a_fifo_for_a_stream() {
+    checked(async |test| {
+        let path = test.scratch().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, 0o600.into()).unwrap();
+        for cmd in [
+            Cmd::new(fixture!("echo")).stdin(Stdin::File(path.clone())),
+            Cmd::new(fixture!("echo")).stdout(Output::File(path.clone())),
+            Cmd::new(fixture!("echo")).stderr(Output::File(path.clone())),
+        ] {
+            let words = refused(test, cmd).await.to_string();
+            for part in [path.to_str().unwrap(), "FIFO", "open its other end first"] {
+                assert!(words.contains(part), "{words}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_program_that_is_a_fifo_or_a_socket() {
+    checked(async |test| {
+        let fifo = test.scratch().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o755.into()).unwrap();
+        let socket = test.scratch().join("socket");
+        let _socket = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for path in [&fifo, &socket] {
+            let path = path.to_str().unwrap();
+            for cmd in [full(path), full(path).limit(Resource::CoreSize, 0)] {
+                let (program, reason) = not_spawned(test, cmd).await;
+                assert_eq!(
+                    (program.as_str(), reason),
+                    (path, ErrorKind::PermissionDenied)
+                );
+            }
+        }
+        let script = test.scratch().join("script");
+        fs::write(&script, format!("#!{}\n", fifo.display())).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let script = script.to_str().unwrap();
+        for cmd in [full(script), full(script).limit(Resource::CoreSize, 0)] {
+            let (_, reason) = not_spawned(test, cmd).await;
+            assert_eq!(reason, ErrorKind::PermissionDenied);
+        }
+    });
+}
+
+/// Hangs in its preparation, as on a file system that does not answer, from the run on that is named until it
+/// is let go.
+struct Hangs {
+    cmd: Cmd,
+    from: u64,
+    runs: Mutex<u64>,
+    begun: mpsc::Sender<PathBuf>,
+    cleaned: mpsc::Sender<()>,
+    go: Mutex<mpsc::Receiver<()>>,
+}
+
+/// What a test has of one that hangs.
+struct Hanging {
+    begun: mpsc::Receiver<PathBuf>,
+    cleaned: mpsc::Receiver<()>,
+    go: mpsc::Sender<()>,
+}
+
+fn hangs(cmd: Cmd, from: u64) -> (Hangs, Hanging) {
+    let (begun, has_begun) = mpsc::channel();
+    let (cleaned, is_cleaned) = mpsc::channel();
+    let (go, goes) = mpsc::channel();
+    let hangs = Hangs {
+        cmd,
+        from,
+        runs: Mutex::new(0),
+        begun,
+        cleaned,
+        go: Mutex::new(goes),
+    };
+    let hanging = Hanging {
+        begun: has_begun,
+        cleaned: is_cleaned,
+        go,
+    };
+    (hangs, hanging)
+}
+
+impl Runnable for Hangs {
+    fn bootstrap_cmd(&self, directory: &Path) -> Result<Cmd, String> {
+        let mut runs = self.runs.lock().unwrap();
+        if *runs >= self.from {
+            let _ = self.begun.send(directory.to_owned());
+            // Without anybody to let it go it goes, too.
+            let _ = self.go.lock().unwrap().recv();
+        }
+        *runs += 1;
+        Ok(self.cmd.clone())
+    }
+
+    fn clean_after_fail(&self, _: &Path) -> Result<(), String> {
+        let _ = self.cleaned.send(());
+        Ok(())
+    }
+}
+
+/// More than there are threads for starts at first.
+#[test]
+fn many_starts_that_hang_hold_up_no_other() {
+    checked(async |test| {
+        let mut hanging = Vec::new();
+        for _ in 0..100 {
+            let (runnable, hang) = hangs(Cmd::new("true"), 0);
+            let manager = test.manager().clone();
+            let spawn = tokio::spawn(async move { manager.spawn(runnable).await });
+            hanging.push((spawn, hang));
+        }
+        let other = test.spawn(Cmd::new("true")).await;
+        assert!(other.wait().within("the exit").await.unwrap().success());
+        other.remove().within("the removal").await.unwrap();
+        for (spawn, hang) in hanging {
+            assert!(!spawn.is_finished());
+            drop(hang.go);
+            spawn.within("its start").await.unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_start_that_hangs_is_given_up_and_undone() {
+    checked(async |test| {
+        let manager = ProcessManager::builder()
+            .working_directory(test.scratch())
+            .spawn_timeout(Duration::from_millis(100))
+            .spawn()
+            .unwrap();
+        let started = test.scratch().join("started");
+        let (runnable, hang) = hangs(Cmd::new("touch").arg(&started), 0);
+        let spawned = manager.spawn(runnable).within("the refusal").await;
+        let error = spawned.unwrap_err();
+        assert!(
+            matches!(error, SpawnProcessError::TimedOut { .. }),
+            "{error:?}"
+        );
+        let words = error.to_string();
+        for part in ["100ms", "bootstrap_cmd", "spawn_timeout"] {
+            assert!(words.contains(part), "{words}");
+        }
+        assert!(manager.list().await.unwrap().is_empty());
+        let directory = hang.begun.recv().unwrap();
+        assert!(directory.exists(), "it may still be used");
+        hang.go.send(()).unwrap();
+        hang.cleaned.recv().unwrap();
+        eventually(
+            "its directory to be removed",
+            Duration::from_secs(10),
+            async || (!directory.exists()).then_some(()),
+        )
+        .await;
+        assert!(!started.exists(), "it was not to be run any more");
+        manager.shutdown().within("the shutdown").await.unwrap();
+    });
+}
+
+#[test]
+fn a_shutdown_does_not_wait_for_a_start_that_hangs() {
+    checked(async |test| {
+        let manager = ProcessManager::builder()
+            .working_directory(test.scratch())
+            .spawn()
+            .unwrap();
+        let started = test.scratch().join("started");
+        let (runnable, hang) = hangs(Cmd::new("touch").arg(&started), 0);
+        let spawn = tokio::spawn({
+            let manager = manager.clone();
+            async move { manager.spawn(runnable).await }
+        });
+        let begun = tokio::task::spawn_blocking(move || (hang.begun.recv().unwrap(), hang));
+        let (directory, hang) = begun.within("its start").await.unwrap();
+        let shutdown = manager.shutdown_with(Duration::ZERO);
+        shutdown.within("the shutdown").await.unwrap();
+        let error = spawn.within("the refusal").await.unwrap().unwrap_err();
+        assert!(
+            matches!(error, SpawnProcessError::ManagerCommunicationError),
+            "{error:?}"
+        );
+        drop(hang.go);
+        eventually("all to be removed", Duration::from_secs(10), async || {
+            let left = run_directories(test.scratch()).unwrap();
+            (left.is_empty() && !directory.parent().unwrap().exists()).then_some(())
+        })
+        .await;
+        assert!(!started.exists(), "it was not to be run any more");
+    });
+}
+
+#[test]
+fn a_service_whose_start_has_hung_starts_again() {
+    checked(async |test| {
+        let manager = ProcessManager::builder()
+            .working_directory(test.scratch())
+            .spawn_timeout(Duration::from_millis(200))
+            .spawn()
+            .unwrap();
+        let mut events = manager.events();
+        let moment = Duration::from_millis(1);
+        let service = Supervision::new(RestartPolicy::Always)
+            .backoff(Backoff::new(moment, moment))
+            .intensity(procession_manager::RestartIntensity::new(100_000, moment));
+        let (runnable, hang) = hangs(Cmd::new("true").supervised(service), 1);
+        let id = manager.spawn(runnable).within("its start").await.unwrap();
+        let mut failures = Vec::new();
+        while failures.len() < 2 {
+            let event = events.next().within("an event").await.unwrap();
+            if let Event::Restarting {
+                failure: Some(failure),
+                ..
+            } = event
+            {
+                failures.push(failure);
+            }
+        }
+        assert!(failures[0].contains("bootstrap_cmd"), "{failures:?}");
+        assert!(failures[1].contains("still hangs"), "{failures:?}");
+        drop(hang.go);
+        loop {
+            let event = events.next().within("an event").await.unwrap();
+            if matches!(event, Event::Running { id: it, .. } if it == id) {
+                break;
+            }
+        }
+        manager.shutdown().within("the shutdown").await.unwrap();
     });
 }

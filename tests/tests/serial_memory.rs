@@ -155,3 +155,47 @@ async fn another_comes_and_goes(test: &Checked) {
         .await;
     other.wait().within("the exit").await.unwrap();
 }
+
+/// Points its environment to 2 GiB of memory that it never touches (`PR_SET_MM_MAP(2const)` needs no rights), as
+/// nobody where it may.
+const HAS_A_LARGE_ENVIRON: &str = r#"
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = libc.sbrk.restype = ctypes.c_void_p
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+size = 2 << 30
+PRIVATE_ANONYMOUS_NORESERVE = 0x4022
+at = libc.mmap(None, ctypes.c_size_t(size), 3, PRIVATE_ANONYMOUS_NORESERVE, -1, ctypes.c_long(0))
+fields = [None, None] + open("/proc/self/stat").read().rsplit(")", 1)[1].split()
+field = lambda number: int(fields[number - 1])
+PR_SET_MM, PR_SET_MM_MAP = 35, 14
+map = struct.pack("12QIi", field(26), field(27), field(45), field(46), field(47), libc.sbrk(0),
+                  field(28), field(48), field(49), at, at + size, 0, 0, -1)
+assert libc.prctl(PR_SET_MM, PR_SET_MM_MAP, map, len(map), 0) == 0, os.strerror(ctypes.get_errno())
+print("done", flush=True)
+sys.stdin.read()
+"#;
+
+#[test]
+fn an_environment_of_2_gib_is_read_by_nobody() {
+    let _alone = alone();
+    checked(async |test| {
+        let liar = Cmd::new(programs::python3())
+            .args(["-c", HAS_A_LARGE_ENVIRON])
+            .messaging(Messaging::standard_io());
+        let liar = test.spawn(liar).await;
+        let mut lines = liar.subscribe_message_stream().await.unwrap();
+        let line = lines.next().within("its environment").await.unwrap();
+        assert_eq!(line.unwrap(), "done");
+        let grown = growth(async || {
+            let other = test.spawn(Cmd::new("sleep").arg("1000")).await;
+            other.kill().within("the kill").await.unwrap();
+            liar.kill().within("the kill").await.unwrap();
+        })
+        .await;
+        assert!(grown < 8 * MEBIBYTE, "grown by {} MiB", grown / MEBIBYTE);
+    });
+}

@@ -1,10 +1,11 @@
 //! The three standard streams where neither messages nor logs are on them.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
-use procession_manager::{Cmd, Logging, LogsQuery, Output, Stdin};
+use futures::StreamExt as _;
+use procession_manager::{Cmd, Logging, LogsQuery, Messaging, Output, Stdin};
 use procession_tests::{Within as _, checked, fixture, programs};
 
 fn sh(script: &str) -> Cmd {
@@ -64,6 +65,70 @@ fn bytes_and_then_the_end() {
         assert!(child.wait().within("the exit").await.unwrap().success());
         let lines = child.get_logs_stdout(LogsQuery::fetch_all()).await.unwrap();
         assert_eq!(lines[0].trim(), "0");
+    });
+}
+
+/// What a FIFO carries comes through, as from and to a file that ends, and its streams block as a child expects.
+#[test]
+fn fifos_whose_other_sides_are_there() {
+    checked(async |test| {
+        let [input, output] = ["input", "output"].map(|name| test.scratch().join(name));
+        for path in [&input, &output] {
+            rustix::fs::mkfifoat(rustix::fs::CWD, path, 0o600.into()).unwrap();
+        }
+        let both = |path: &std::path::Path| {
+            let mut options = fs::OpenOptions::new();
+            options.read(true).write(true).open(path).unwrap()
+        };
+        let (mut writer, mut reader) = (both(&input), BufReader::new(both(&output)));
+        let script = "import fcntl, os, sys\n\
+                      flags = [fcntl.fcntl(n, fcntl.F_GETFL) & os.O_NONBLOCK for n in (0, 1)]\n\
+                      print(flags, flush=True)\n\
+                      print(sys.stdin.read(), flush=True)";
+        let child = Cmd::new(programs::python3())
+            .args(["-c", script])
+            .stdin(Stdin::File(input))
+            .stdout(Output::File(output));
+        let child = test.spawn(child).await;
+        let read = tokio::task::spawn_blocking(move || {
+            let mut lines = [String::new(), String::new()];
+            reader.read_line(&mut lines[0]).unwrap();
+            writer.write_all(b"through it").unwrap();
+            drop(writer);
+            reader.read_line(&mut lines[1]).unwrap();
+            lines
+        });
+        let read = read.within("what it writes").await.unwrap();
+        assert_eq!(read, ["[0, 0]\n", "through it\n"]);
+        assert!(child.wait().within("the exit").await.unwrap().success());
+    });
+}
+
+/// Somebody has a lease on it, and gives it back only when it is broken: fcntl(2).
+#[test]
+fn a_file_that_is_leased() {
+    checked(async |test| {
+        let path = test.scratch().join("file");
+        let script = "import fcntl, signal, sys\n\
+                      file = open(sys.argv[1], 'w+')\n\
+                      def give_back(*_): fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)\n\
+                      signal.signal(signal.SIGIO, give_back)\n\
+                      fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n\
+                      print('leased', flush=True)\n\
+                      while True: signal.pause()";
+        let holder = Cmd::new(programs::python3())
+            .args(["-c", script, path.to_str().unwrap()])
+            .messaging(Messaging::standard_io());
+        let holder = test.spawn(holder).await;
+        let mut lines = holder.subscribe_message_stream().await.unwrap();
+        let line = lines.next().within("the lease").await.unwrap();
+        assert_eq!(line.unwrap(), "leased");
+        let child = test
+            .spawn(sh("echo text").stdout(Output::File(path.clone())))
+            .await;
+        assert!(child.wait().within("the exit").await.unwrap().success());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "text\n");
+        holder.kill().within("its end").await.unwrap();
     });
 }
 

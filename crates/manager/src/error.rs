@@ -7,6 +7,7 @@ mod request;
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use procession_wire::{EncodeError, FrameError, Message};
 
@@ -22,7 +23,8 @@ pub(crate) const NO_MANAGER: &str =
 
 /// Why a process could not be started.
 ///
-/// Whatever the cause, nothing is left behind: no process, no run directory, no descriptor.
+/// Whatever the cause, nothing is left behind: no process, no run directory, no descriptor. Only of one that has
+/// [timed out](Self::TimedOut) there are a thread and a run directory until its hanging ends.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpawnProcessError {
@@ -63,6 +65,20 @@ pub enum SpawnProcessError {
         program: String,
         /// The system's reason.
         source: io::Error,
+    },
+    /// It was not started within the manager's
+    /// [`spawn_timeout`](crate::ProcessManagerBuilder::spawn_timeout), and was given up. Should it start after all, it
+    /// is killed at once, and its run directory is removed then.
+    #[error(
+        "cannot start {program}: given up after {bound:?} while {doing}: is there a file system that does not answer? `ProcessManagerBuilder::spawn_timeout` sets the bound"
+    )]
+    TimedOut {
+        /// The program that was to be started, where that was known already.
+        program: String,
+        /// What hung.
+        doing: &'static str,
+        /// How long it was waited for.
+        bound: Duration,
     },
     /// A limit of the system or of this process is used up.
     #[error("cannot start {program}: {limit} ({source})")]
@@ -435,7 +451,7 @@ pub enum RunError {
     #[error("{program} was killed after its time-out of {timeout:?}", program = output.program())]
     TimedOut {
         /// The time it was given.
-        timeout: std::time::Duration,
+        timeout: Duration,
         /// What it had written until then, and how it ended.
         output: Box<crate::run::RunOutput>,
     },

@@ -31,7 +31,8 @@ pub use procession_wire::env::{
 };
 
 pub use self::builder::{
-    DEFAULT_GRACE, DEFAULT_RETAINED, DEFAULT_TOTAL_LOG_LIMIT, ProcessManagerBuilder,
+    DEFAULT_GRACE, DEFAULT_RETAINED, DEFAULT_SPAWN_TIMEOUT, DEFAULT_TOTAL_LOG_LIMIT,
+    ProcessManagerBuilder,
 };
 use self::context::Context;
 use self::start_up::start_up;

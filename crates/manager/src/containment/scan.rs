@@ -67,7 +67,7 @@ impl Root {
 
     /// Whether it was not reaped yet. Its number is its own, and its group's, as long: also what a scan
     /// has shown before this look.
-    pub(super) fn is_unreaped(&self) -> bool {
+    pub(crate) fn is_unreaped(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         waitid(WaitId::PidFd(self.pidfd.as_fd()), options).is_ok()
     }

@@ -17,6 +17,23 @@ use super::{Tag, Tree};
 use crate::id::ProcessId;
 use crate::os;
 
+/// Points its environment to memory that it never touches, `PR_SET_MM_MAP(2const)`.
+const HAS_A_LARGE_ENVIRON: &str = r#"
+import ctypes, struct, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = libc.sbrk.restype = ctypes.c_void_p
+size = int(sys.argv[1])
+PRIVATE_ANONYMOUS_NORESERVE = 0x4022
+at = libc.mmap(None, ctypes.c_size_t(size), 3, PRIVATE_ANONYMOUS_NORESERVE, -1, ctypes.c_long(0))
+fields = [None, None] + open("/proc/self/stat").read().rsplit(")", 1)[1].split()
+field = lambda number: int(fields[number - 1])
+PR_SET_MM, PR_SET_MM_MAP = 35, 14
+map = struct.pack("12QIi", field(26), field(27), field(45), field(46), field(47), libc.sbrk(0),
+                  field(28), field(48), field(49), at, at + size, 0, 0, -1)
+print("done" if libc.prctl(PR_SET_MM, PR_SET_MM_MAP, map, len(map), 0) == 0 else "refused", flush=True)
+time.sleep(1000)
+"#;
+
 /// A process of a manager, as a tag names it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Name {
@@ -86,10 +103,26 @@ impl Started {
         }
     }
 
-    /// The next line of its output, as a process number.
-    pub(super) fn pid_line(&mut self) -> Pid {
+    /// A program that has given itself an environment of so many zeros, once it has written a line; `None`
+    /// without Python, or where the kernel does not let it.
+    pub(super) fn with_environ(bytes: u64) -> Option<Self> {
+        let mut command = Command::new("python3");
+        command.args(["-c", HAS_A_LARGE_ENVIRON, &bytes.to_string()]);
+        command.stderr(Stdio::null());
+        let there = Command::new("python3").arg("--version").output().is_ok();
+        let mut started = there.then(|| Self::command(command))?;
+        (started.line() == "done\n").then_some(started)
+    }
+
+    fn line(&mut self) -> String {
         let mut line = String::new();
         self.lines.read_line(&mut line).expect("readable");
+        line
+    }
+
+    /// The next line of its output, as a process number.
+    pub(super) fn pid_line(&mut self) -> Pid {
+        let line = self.line();
         Pid::from_raw(line.trim().parse().expect("a number")).expect("not zero")
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::context::Context;
@@ -18,7 +18,7 @@ use crate::flag::Flag;
 use crate::handle::ProcessManagerHandle;
 use crate::lifecycle::DrainBounds;
 use crate::logs::{Budget, LogHook};
-use crate::process::pool::Pool;
+use crate::process::pool::{MAX_STARTS, Pool};
 use crate::run_dir::ManagerDir;
 
 /// Settings of a manager.
@@ -42,6 +42,7 @@ pub struct ProcessManagerBuilder {
     working_directory: Option<PathBuf>,
     drain: DrainBounds,
     grace: Option<Duration>,
+    spawn_timeout: Option<Duration>,
     retained: Option<usize>,
     without_guard: bool,
     cgroup: Option<PathBuf>,
@@ -62,6 +63,9 @@ impl Default for TotalLogLimit {
 
 /// How long a process that is stopped has to end by itself, unless set otherwise: 5 s.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(5);
+
+/// How long the start of a process may take, unless set otherwise: 60 s.
+pub const DEFAULT_SPAWN_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What the logs of all processes of a manager may take unless set otherwise: 4 GiB.
 pub const DEFAULT_TOTAL_LOG_LIMIT: u64 = 4 * 1024 * 1024 * 1024;
@@ -95,6 +99,20 @@ impl ProcessManagerBuilder {
     /// [`DEFAULT_GRACE`] unless set. A stop may bring its own.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = Some(grace);
+        self
+    }
+
+    /// How long the start of a process may take, [`bootstrap_cmd`](crate::Runnable::bootstrap_cmd) included;
+    /// [`DEFAULT_SPAWN_TIMEOUT`] unless set. What takes longer is given up, with
+    /// [`SpawnProcessError::TimedOut`](crate::SpawnProcessError::TimedOut), and at a shutdown at the end of its grace, but
+    /// after 2 s at the earliest.
+    ///
+    /// No start waits for the other side of a FIFO or for a terminal, but one on a file system that does not
+    /// answer hangs until that does, and nothing can break it off. Its thread is lost until then; up to 256 starts
+    /// may hang while others go on. One that comes to its end after it was given up is undone: its processes are
+    /// killed, its run directory is removed.
+    pub fn spawn_timeout(mut self, timeout: Duration) -> Self {
+        self.spawn_timeout = Some(timeout);
         self
     }
 
@@ -203,6 +221,8 @@ impl ProcessManagerBuilder {
         let context = Arc::new(Context {
             dir,
             pool,
+            starts: Arc::new(Semaphore::new(MAX_STARTS)),
+            spawn_timeout: self.spawn_timeout.unwrap_or(DEFAULT_SPAWN_TIMEOUT),
             log_pool: Pool::new(),
             log_readers: readers.clone(),
             log_budget: Budget::new(self.total_log_limit.0),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::Command;
 use crate::containment::Hunter;
@@ -22,6 +22,10 @@ use crate::run_dir::ManagerDir;
 pub(crate) struct Context {
     pub(crate) dir: Arc<ManagerDir>,
     pub(crate) pool: Pool,
+    /// A place for each start that is under way, or hangs.
+    pub(crate) starts: Arc<Semaphore>,
+    /// How long a start may take.
+    pub(crate) spawn_timeout: Duration,
     /// Writes logs: apart, so that nothing slow of others holds that up.
     pub(crate) log_pool: Pool,
     /// Reads logs: a large file may take long.

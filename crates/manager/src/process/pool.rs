@@ -2,7 +2,8 @@
 //!
 //! Starting a process blocks its thread for about a millisecond, and preparing one runs a user's
 //! code, so neither happens on the runtime's threads, and neither competes for its blocking ones.
-//! Threads are started as they are needed, up to [`MAX_THREADS`], and end when idle.
+//! Threads are started as they are needed, up to [`MAX_THREADS`], and end when idle. Starts may hang for ever (on
+//! a dead file system), so that there are as many threads more as there may be [starts](MAX_STARTS).
 //!
 //! ```text
 //!  job ──► queue ──► an idle thread, or a new one while there are few
@@ -23,8 +24,12 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 
 const MAX_THREADS: usize = 32;
+/// As many starts run, wait for a thread, or hang at a time; further ones wait for a place.
+pub(crate) const MAX_STARTS: usize = 256;
 /// Where all threads are busy, and none has begun a job for so long, they block.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// The same where there are [`MAX_THREADS`] and more.
+const LONG_PATIENCE: Duration = Duration::from_millis(500);
 /// Jobs that run or wait; further callers wait for a place.
 const MAX_JOBS: usize = 1024;
 const IDLE: Duration = Duration::from_secs(5);
@@ -58,6 +63,8 @@ struct Shared {
     places: Semaphore,
     /// As many threads are started without waiting.
     eager: usize,
+    /// And so many at most.
+    most: usize,
     patience: Duration,
 }
 
@@ -118,7 +125,7 @@ impl Shared {
     fn watch_over(self: &Arc<Self>, queue: &mut Queue) {
         match queue.watcher {
             Watcher::Idle => self.watch.notify_one(),
-            Watcher::None if self.eager < MAX_THREADS && self.start(watch).is_ok() => {
+            Watcher::None if self.eager < self.most && self.start(watch).is_ok() => {
                 queue.watcher = Watcher::Watching;
             }
             Watcher::None | Watcher::Watching => {}
@@ -135,22 +142,24 @@ impl Shared {
 impl Pool {
     /// For jobs that mostly wait: for each there is a thread at once.
     pub(crate) fn new() -> Self {
-        Self::with(MAX_THREADS, PATIENCE)
+        Self::with(MAX_THREADS, MAX_THREADS, PATIENCE)
     }
 
     /// For starting processes.
     pub(crate) fn for_starts() -> Self {
         let processors = thread::available_parallelism().map_or(1, usize::from);
-        Self::with((2 * processors).min(MAX_THREADS), PATIENCE)
+        let eager = (2 * processors).min(MAX_THREADS);
+        Self::with(eager, MAX_STARTS + MAX_THREADS, PATIENCE)
     }
 
-    fn with(eager: usize, patience: Duration) -> Self {
+    fn with(eager: usize, most: usize, patience: Duration) -> Self {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
             watch: Condvar::new(),
             places: Semaphore::new(MAX_JOBS),
             eager,
+            most,
             patience,
         });
         Self {
@@ -208,7 +217,11 @@ fn watch(shared: &Arc<Shared>) {
         let (begun, waits) = (queue.begun, !queue.jobs.is_empty());
         let time = if waits {
             queue.watcher = Watcher::Watching;
-            shared.patience
+            if queue.threads < MAX_THREADS {
+                shared.patience
+            } else {
+                LONG_PATIENCE
+            }
         } else {
             queue.watcher = Watcher::Idle;
             IDLE
@@ -229,7 +242,7 @@ fn watch(shared: &Arc<Shared>) {
         }
         if queue.begun == begun {
             let more = queue.jobs.len().min(queue.threads).max(1);
-            for _ in queue.threads..MAX_THREADS.min(queue.threads + more) {
+            for _ in queue.threads..shared.most.min(queue.threads + more) {
                 // Where none can be started, those that there are will come to it.
                 queue.threads += usize::from(shared.start(work).is_ok());
             }
@@ -285,7 +298,7 @@ mod tests {
 
     #[tokio::test]
     async fn jobs_that_block_get_more_threads() {
-        let pool = Pool::with(2, Duration::from_millis(1));
+        let pool = Pool::with(2, MAX_THREADS, Duration::from_millis(1));
         let mut held = Vec::new();
         for _ in 0..8 {
             let (release, blocked) = channel::<()>();
@@ -309,7 +322,7 @@ mod tests {
 
     #[tokio::test]
     async fn jobs_that_do_not_block_share_a_few_threads() {
-        let pool = Pool::with(2, Duration::from_hours(1));
+        let pool = Pool::with(2, MAX_THREADS, Duration::from_hours(1));
         let jobs = (0..200).map(|number| pool.run(move || number));
         let done = futures::future::join_all(jobs).await;
         for (number, done) in done.into_iter().enumerate() {
@@ -331,7 +344,7 @@ mod tests {
 
     #[tokio::test]
     async fn threads_end_with_the_pool() {
-        let pool = Pool::with(1, Duration::from_millis(1));
+        let pool = Pool::with(1, MAX_THREADS, Duration::from_millis(1));
         let (alive, ended) = channel::<()>();
         pool.run(move || {
             thread_local!(static HELD: std::cell::RefCell<Option<std::sync::mpsc::Sender<()>>> = const { std::cell::RefCell::new(None) });

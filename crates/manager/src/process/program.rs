@@ -19,7 +19,7 @@ const DEFAULT_PATH: &str = "/bin:/usr/bin";
 ///
 /// As `execvp(3)` does: a name with a slash is taken as it is (relative to this process's current
 /// directory), any other is the first executable file on the path. Where one was found but may not
-/// be executed the error is `PermissionDenied`, else `NotFound`.
+/// be executed the error is `PermissionDenied`, else `NotFound`. Opens nothing.
 pub(crate) fn resolve(program: &OsStr, path: Option<&OsStr>) -> io::Result<PathBuf> {
     if program.is_empty() {
         return Err(io::Error::new(
@@ -51,13 +51,17 @@ pub(crate) fn resolve(program: &OsStr, path: Option<&OsStr>) -> io::Result<PathB
 
 pub(super) fn executable(path: &Path) -> io::Result<()> {
     access(path, Access::EXEC_OK)?;
-    if path.is_dir() {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            "it is a directory",
-        ));
+    let kind = std::fs::metadata(path)?.file_type();
+    if kind.is_file() {
+        return Ok(());
     }
-    Ok(())
+    // execve(2) says EACCES; to open one of the latter may be to wait for ever.
+    let words = if kind.is_dir() {
+        "it is a directory"
+    } else {
+        "it is no file, but a FIFO, a socket or a device"
+    };
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, words))
 }
 
 #[cfg(test)]
@@ -87,6 +91,19 @@ mod tests {
         assert_eq!(only_first.kind(), io::ErrorKind::PermissionDenied);
         let folder = resolve("folder".as_ref(), Some(&path)).expect_err("a directory");
         assert_eq!(folder.kind(), io::ErrorKind::PermissionDenied);
+        let fifo = first.join("fifo");
+        let mode = rustix::fs::Mode::from_raw_mode(0o755);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, mode).expect("made");
+        fs::write(second.join("fifo"), "#!/bin/sh\n").expect("written");
+        let refused = resolve("fifo".as_ref(), Some(&path)).expect_err("a FIFO");
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+        let refused = resolve(fifo.as_os_str(), None).expect_err("a FIFO");
+        assert!(refused.to_string().contains("FIFO"), "{refused}");
+        fs::set_permissions(second.join("fifo"), fs::Permissions::from_mode(0o755)).expect("set");
+        assert_eq!(
+            resolve("fifo".as_ref(), Some(&path)).expect("passed over"),
+            second.join("fifo")
+        );
         let missing = resolve("no-such-tool".as_ref(), Some(&path)).expect_err("not there");
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
         assert_eq!(

@@ -9,13 +9,16 @@
 //! All of it blocks, and runs on the threads of the [`pool`](super::pool). The child is started by
 //! the standard library, in a process group of its own, always by an absolute path, which keeps it
 //! on `posix_spawn(3)`; as another user by a thread that was made for it ([`identity`]), and with limits
-//! or in a cgroup by a shell that becomes the program ([`limits`]). Our descriptors are close-on-exec from the moment they exist.
+//! or in a cgroup by a shell that becomes the program ([`limits`]). Files are opened without waiting for
+//! their other sides ([`files`]), and what hangs all the same is given up ([`progress`]). Our descriptors are close-on-exec from the moment they exist.
 
 mod attached;
 mod channels;
 mod child;
+mod files;
 mod identity;
 mod limits;
+mod progress;
 
 use std::ffi::OsString;
 use std::io;
@@ -34,7 +37,7 @@ use rustix::process::{Pid, PidfdFlags, kill_process_group, pidfd_open};
 use super::program;
 use super::spawn_error::{because, no_file, refused};
 use super::task::Startup;
-use crate::containment::{self, WAIT_TO_BE_MOVED};
+use crate::containment::{self, Tag, Tree, WAIT_TO_BE_MOVED, extinguish};
 use crate::error::SpawnProcessError;
 use crate::file_events::FileEvents;
 use crate::handle::HealthCheck;
@@ -54,6 +57,8 @@ pub(crate) use channels::OurEnd;
 pub(crate) use channels::{LogEnd, LogEndRoute, OurEnds};
 pub(crate) use child::Child;
 use child::PidFd;
+pub(crate) use progress::Progress;
+use progress::Step;
 
 /// The variables of the notification protocol, `sd_notify(3)` and `sd_watchdog_enabled(3)`. Without
 /// `WATCHDOG_PID`, which nobody can know before the start, the latter is for whoever has it.
@@ -70,6 +75,8 @@ pub(crate) struct Launch {
     pub(crate) files: Arc<FileEvents>,
     /// Take stdout and stderr into memory, where the `Cmd` gives them no other use.
     pub(crate) capture: bool,
+    /// Shared with whoever waits for it.
+    pub(crate) progress: Arc<Progress>,
 }
 
 /// A child that runs, and our ends of its pipes.
@@ -119,13 +126,15 @@ impl Launch {
     }
 
     fn try_run(&self) -> Result<Launched, SpawnProcessError> {
+        self.progress.step(Step::Directory)?;
         let run_dir = self
             .dir
             .run_dir(self.name())
             .map_err(|(path, error)| no_file("a process", path, error))?;
         let result = self
             .bootstrap(&run_dir)
-            .and_then(|cmd| self.start(&cmd, &run_dir));
+            .and_then(|cmd| self.start(&cmd, &run_dir))
+            .and_then(|launched| self.hand_over(launched));
         match result {
             Ok(mut launched) => {
                 launched.child.give_run_dir(run_dir);
@@ -141,7 +150,21 @@ impl Launch {
         }
     }
 
+    /// What nobody waits for any more is killed, with all that it has started meanwhile.
+    fn hand_over(&self, launched: Launched) -> Result<Launched, SpawnProcessError> {
+        if self.progress.done() {
+            return Ok(launched);
+        }
+        let tree = Tree {
+            tag: Tag::Process(self.dir.id(), self.id),
+            root: launched.child.root(),
+        };
+        extinguish(tree, launched.child.group().cloned());
+        Err(SpawnProcessError::ManagerCommunicationError)
+    }
+
     fn bootstrap(&self, run_dir: &RunDir) -> Result<Cmd, SpawnProcessError> {
+        self.progress.step(Step::Prepare)?;
         let cmd = guarded(|| self.runnable.bootstrap_cmd(run_dir.path()))
             .map_err(SpawnProcessError::BootstrapProcessFailed)?;
         cmd.validate()
@@ -154,6 +177,8 @@ impl Launch {
 
     fn start(&self, cmd: &Cmd, run_dir: &RunDir) -> Result<Launched, SpawnProcessError> {
         let name = cmd.program().display().to_string();
+        self.progress.is_of(&name);
+        self.progress.step(Step::Look)?;
         let inherited_path = std::env::var_os("PATH");
         let path = cmd.environment().resolve("PATH", inherited_path);
         let program = program::resolve(cmd.program(), path.as_deref())
@@ -161,6 +186,7 @@ impl Launch {
         if let Some(dir) = cmd.working_directory() {
             check_directory(dir).map_err(|error| refused(&name, error))?;
         }
+        self.progress.step(Step::Open)?;
         let channels = channels::open(cmd, run_dir.path(), &self.files, self.capture)?;
 
         let group = self.dir.group(self.name());
@@ -183,6 +209,7 @@ impl Launch {
             current_dir: cmd.working_directory(),
             run_dir: for_child.then(|| run_dir.path()),
         };
+        self.progress.step(Step::Run)?;
         let max_rss_before = os::own_max_rss();
         let (started, started_at) = (Instant::now(), SystemTime::now());
         let spawned = identity::spawn(&mut command, cmd.identity(), &needs);
@@ -363,4 +390,41 @@ fn unwind(pid: Pid) {
     while let Err(rustix::io::Errno::INTR) =
         rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty())
     {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a start that was given up has started, its tree too.
+    #[tokio::test]
+    async fn what_nobody_waits_for_any_more_is_killed() {
+        let dir = Arc::new(ManagerDir::temporary().expect("a directory"));
+        let script = "setsid sleep 1000 & exec sleep 1000";
+        let launch = Launch {
+            id: ProcessId::random(),
+            run: 0,
+            runnable: Box::new(Cmd::new("sh").args(["-c", script])),
+            dir: Arc::clone(&dir),
+            files: Arc::new(FileEvents::new(tokio::runtime::Handle::current())),
+            capture: false,
+            progress: Arc::new(Progress::new()),
+        };
+        let run_dir = dir.run_dir(launch.name()).expect("made");
+        let cmd = launch.bootstrap(&run_dir).expect("prepared");
+        let launched = launch.start(&cmd, &run_dir).expect("started");
+        let pidfd = launched.child.root().expect("not reaped");
+        let (program, doing) = launch.progress.give_up().expect("not done");
+        assert_eq!(program, "sh");
+        assert!(doing.contains("run"), "{doing}");
+        launch.hand_over(launched).expect_err("given up");
+        while pidfd.is_unreaped() {
+            std::thread::yield_now();
+        }
+        let tree = Tree {
+            tag: Tag::Process(dir.id(), launch.id),
+            root: None,
+        };
+        assert_eq!(extinguish(tree, None), 0, "nothing is left");
+    }
 }

@@ -14,7 +14,9 @@ use uuid::Uuid;
 ///
 /// `printf` and `kill` are part of the shell: the list of all processes may be longer than the
 /// arguments of a program can be, and `xargs` cuts it. What `grep` printed counts, and not its status,
-/// which tells of every file that was gone. The rounds have a limit, since what hangs in the kernel
+/// which tells of every file that was gone. An environment is as large as its process likes, so that `grep` has
+/// 256 MiB and 2 s of processor time; where that is not enough for all, which is told by words with a colon, it looks
+/// at one by one with a second for each. The rounds have a limit, since what hangs in the kernel
 /// stays there.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM QUIT TSTP
@@ -25,6 +27,7 @@ export PATH LC_ALL
 manager=$1
 cgroup=$2
 shift 2
+pattern="^PROCESSION_TREE=\(.*:\)*$manager/"
 while IFS= read -r line; do
     if [ "$line" = dismiss ]; then exit 0; fi
 done
@@ -38,7 +41,12 @@ while [ "$quiet" -lt 2 ] && [ "$rounds" -lt 200 ]; do
         populated=$(grep '^populated 1' "$cgroup/cgroup.events")
     fi
     found=$(printf '%s\n' /proc/[0-9]*/environ |
-        xargs grep -lzs -e "^PROCESSION_TREE=\(.*:\)*$manager/")
+        (ulimit -v 262144; ulimit -t 2; xargs grep -lzs -e "$pattern") 2>&1)
+    case $found in *:*)
+        found=$(for file in /proc/[0-9]*/environ; do
+            (ulimit -v 262144; ulimit -t 1; exec grep -lzs -e "$pattern" "$file")
+        done 2>/dev/null);;
+    esac
     if [ -z "$found$populated" ]; then quiet=$((quiet + 1)); else quiet=0; fi
     for file in $found; do
         pid=${file#/proc/}

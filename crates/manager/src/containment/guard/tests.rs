@@ -59,6 +59,20 @@ fn an_abandoned_guard_kills_what_is_tagged_and_removes_the_directories() {
     assert!(kept.exists() && outside.path().join("kept").exists());
 }
 
+/// 64 GiB of zeros, which take no memory and long to look at.
+#[test]
+fn a_process_with_an_endless_environment_hides_no_other() {
+    let name = Name::new();
+    let Some(liar) = Started::with_environ(64 << 30) else {
+        return;
+    };
+    let mut child = Started::tagged("exec sleep 1000", &name);
+    let reaped = guard(name.manager, &[]).abandon().expect("ended");
+    assert!(reaped.status.success(), "{:?}", reaped.status);
+    assert_eq!(child.signal(), Some(9));
+    assert!(liar.is_running());
+}
+
 #[test]
 fn a_dismissed_guard_has_done_nothing_and_is_reaped() {
     let root = tempfile::tempdir().expect("a directory");

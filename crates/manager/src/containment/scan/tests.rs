@@ -240,3 +240,36 @@ fn until<T>(look: impl Fn() -> T, so: impl Fn(&T) -> bool) -> T {
         std::thread::yield_now();
     }
 }
+
+#[test]
+fn of_an_environment_without_end_a_bounded_part_is_read() {
+    let Some(liar) = Started::with_environ(64 << 30) else {
+        return;
+    };
+    let mut reader = ProcReader::default();
+    let stat = reader.stat(liar.pid).expect("readable").expect("there");
+    let mut tags = Vec::new();
+    let length = reader.environ(liar.pid, &stat, &mut tags).expect("read");
+    assert_eq!(length, Some(MAX_ENVIRON));
+    assert!(tags.is_empty());
+    assert_eq!(reader.buffer.len(), BUFFER);
+    assert!(lives(liar.pid));
+}
+
+/// The largest that a program can be started with is searched to its end.
+#[test]
+fn a_tag_behind_all_other_variables_is_found() {
+    let name = Name::new();
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "echo $$; exec sleep 1000 >&-"]);
+    command.env_clear();
+    let value = "x".repeat(100_000);
+    for number in 0..10 {
+        command.env(format!("A{number}"), &value);
+    }
+    // The order is that of their names.
+    command.env(PROCESSION_TREE, name.list());
+    let mut child = Started::command(command);
+    child.pid_line();
+    assert_eq!(members(&name.tree(None)), [child.pid]);
+}

@@ -16,6 +16,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::super::notify::NotifySocket;
 use super::super::spawn_error::{because, no_file, no_pipe, refused};
+use super::files;
 use crate::error::SpawnProcessError;
 use crate::file_events::{Change, FileEvents};
 use crate::logs::LogStream;
@@ -265,7 +266,7 @@ fn pipe(program: &str) -> Result<(OwnedFd, OwnedFd), SpawnProcessError> {
 fn stdin(cmd: &Cmd, run_dir: &Path, program: &str) -> Result<Stdio, SpawnProcessError> {
     match cmd.stdin_source() {
         Stdin::Inherit => Ok(Stdio::inherit()),
-        Stdin::File(path) => File::open(path).map(Into::into).map_err(|error| {
+        Stdin::File(path) => files::input(path).map(Into::into).map_err(|error| {
             refused(
                 program,
                 because(format_args!("its stdin {}", path.display()), &error),
@@ -295,19 +296,10 @@ fn stdin_of(path: &Path, bytes: &[u8]) -> io::Result<File> {
 fn output(target: &Output, stdout: bool) -> io::Result<Stdio> {
     match target {
         Output::Inherit => Ok(Stdio::inherit()),
-        Output::File(path) => OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o666)
-            // So that stdout and stderr may go to one file.
-            .custom_flags(libc::O_APPEND)
-            .open(path)
-            .map(Into::into)
-            .map_err(|error| {
-                let stream = if stdout { "stdout" } else { "stderr" };
-                because(format_args!("its {stream} {}", path.display()), &error)
-            }),
+        Output::File(path) => files::output(path).map(Into::into).map_err(|error| {
+            let stream = if stdout { "stdout" } else { "stderr" };
+            because(format_args!("its {stream} {}", path.display()), &error)
+        }),
         _ => Ok(Stdio::null()),
     }
 }

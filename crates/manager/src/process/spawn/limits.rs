@@ -14,9 +14,10 @@
 //! where bash knows `-u` (and refuses to change what it calls `-p`).
 
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use rustix::process::{Resource as Kernel, getrlimit};
@@ -134,7 +135,11 @@ fn kernel(resource: Resource) -> Kernel {
 /// A program that we cannot read is left to the shell.
 fn check_program(program: &Path) -> io::Result<()> {
     let mut header = Vec::new();
-    let read = File::open(program).and_then(|file| file.take(HEADER).read_to_end(&mut header));
+    // Whatever has come into its place meanwhile, nothing is waited for.
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    let read = options.open(program);
+    let read = read.and_then(|file| file.take(HEADER).read_to_end(&mut header));
     match read {
         Ok(_) if header.starts_with(b"\x7fELF") => Ok(()),
         Ok(_) => match interpreter(&header) {

@@ -12,14 +12,15 @@
 
 mod keeping;
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout_at};
 
-use super::super::spawn::{Launch, Launched};
+use super::super::spawn::{Launch, Launched, Progress};
 use super::super::spawn_error::refused;
 use super::super::{PastRun, Process};
 use super::SpawnOptions;
@@ -34,10 +35,21 @@ use crate::model::Runnable;
 use crate::supervision::{self, Effect, Probe, State, Supervised, Supervision};
 
 /// What comes of a launch, and what says what to run, where it may be run again.
-pub(super) type Outcome = (
-    Option<Box<dyn Runnable>>,
-    Result<Launched, SpawnProcessError>,
-);
+pub(super) type Outcome = (Again, Result<Launched, SpawnProcessError>);
+
+/// What says what to run.
+#[derive(Default)]
+pub(super) enum Again {
+    /// Not to be run again, or away while it is being launched.
+    #[default]
+    Nothing,
+    Here(Box<dyn Runnable>),
+    /// With a launch that was given up, until that comes to its end.
+    Late(oneshot::Receiver<Box<dyn Runnable>>),
+}
+/// As long at least a start that is under way has at a shutdown.
+const AT_SHUTDOWN: Duration = Duration::from_secs(2);
+
 type Launching = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 pub(super) struct Service {
@@ -45,8 +57,7 @@ pub(super) struct Service {
     /// How often it was held back from its next run.
     held: u64,
     rules: Supervision,
-    /// Away while it is being launched.
-    runnable: Option<Box<dyn Runnable>>,
+    runnable: Again,
     options: SpawnOptions,
     dice: fastrand::Rng,
     launching: Option<Launching>,
@@ -67,7 +78,7 @@ impl Service {
     pub(super) fn new(
         rules: Supervision,
         health_check: Option<HealthCheck>,
-        runnable: Option<Box<dyn Runnable>>,
+        runnable: Again,
         options: SpawnOptions,
     ) -> Self {
         let now = clock::now();
@@ -150,7 +161,7 @@ impl Service {
         let context = Arc::downgrade(context);
         self.probing.spawn(async move {
             loop {
-                tokio::time::sleep(check.interval()).await;
+                sleep(check.interval()).await;
                 let handle = || {
                     let (process, context) = (process.upgrade()?, context.upgrade()?);
                     Some(ProcessHandle::new(process, context.handle()?))
@@ -176,7 +187,8 @@ impl Service {
     }
 }
 
-/// Starts a run of a process. On failure nothing is left.
+/// Starts a run of a process. On failure nothing is left, but of one that hangs: that is given up at the manager's
+/// bound, and undone when it comes to its end.
 pub(super) async fn launch(
     context: Arc<Context>,
     id: ProcessId,
@@ -186,9 +198,9 @@ pub(super) async fn launch(
 ) -> Outcome {
     #[cfg(any(test, feature = "test-util"))]
     if let Some(scripted) = runnable.scripted() {
-        return (Some(runnable), scripted.launch());
+        return (Again::Here(runnable), scripted.launch());
     }
-    context.ready.wait().await;
+    let progress = Arc::new(Progress::new());
     let launch = Launch {
         id,
         run,
@@ -196,10 +208,84 @@ pub(super) async fn launch(
         dir: Arc::clone(&context.dir),
         files: Arc::clone(&context.files),
         capture: options.capture.is_some(),
+        progress: Arc::clone(&progress),
     };
-    match context.pool.run(move || launch.run()).await {
-        Ok(outcome) => outcome,
-        Err(error) => (None, Err(refused("a thread for starting processes", error))),
+    let (late, again) = oneshot::channel();
+    let mut launching = pin!(launch_on_pool(&context, launch, late));
+    let begun = Instant::now();
+    let bound = context.spawn_timeout;
+    let stopped = tokio::select! {
+        biased;
+        outcome = &mut launching => return outcome,
+        () = shutting_down(&context) => true,
+        () = sleep(bound) => false,
+    };
+    // A clock that tests have paused goes ahead while a thread is waited for.
+    if !stopped && begun.elapsed() < bound {
+        return launching.await;
+    }
+    let Some((program, doing)) = progress.give_up() else {
+        return launching.await;
+    };
+    tracing::warn!(process = %id, program, "a start was given up while {doing}");
+    let error = if stopped {
+        SpawnProcessError::ManagerCommunicationError
+    } else {
+        SpawnProcessError::TimedOut {
+            program,
+            doing,
+            bound,
+        }
+    };
+    (Again::Late(again), Err(error))
+}
+
+/// Where nobody waits for it any more, what says what to run comes by `late`.
+async fn launch_on_pool(
+    context: &Context,
+    launch: Launch,
+    late: oneshot::Sender<Box<dyn Runnable>>,
+) -> Outcome {
+    context.ready.wait().await;
+    let place = Arc::clone(&context.starts).acquire_owned().await;
+    let (reply, outcome) = oneshot::channel();
+    let job = move || {
+        let progress = Arc::clone(&launch.progress);
+        let outcome = launch.run();
+        if progress.done() {
+            let _ = reply.send(outcome);
+        } else if let (Some(runnable), _) = outcome {
+            let _ = late.send(runnable);
+        }
+        drop(place);
+    };
+    let lost = match context.pool.run(job).await {
+        Ok(()) => match outcome.await {
+            Ok((Some(runnable), result)) => return (Again::Here(runnable), result),
+            Ok((None, result)) => return (Again::Nothing, result),
+            Err(_) => std::io::Error::other("a start has come to nothing"),
+        },
+        Err(error) => error,
+    };
+    let error = refused("a thread for starting processes", lost);
+    (Again::Nothing, Err(error))
+}
+
+/// Resolves when a shutdown waits no longer for a start that is under way.
+async fn shutting_down(context: &Context) {
+    let mut shutdown = context.shutdown.subscribe();
+    let mut least = None;
+    loop {
+        let until = *shutdown.borrow_and_update();
+        let Some(until) = until else {
+            let _ = shutdown.changed().await;
+            continue;
+        };
+        let least = *least.get_or_insert_with(|| clock::now() + AT_SHUTDOWN);
+        let until = until.max(least);
+        if timeout_at(until.into(), shutdown.changed()).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::super::super::{PastRun, StartState};
 use super::super::{Control, Run, Task};
-use super::{Happened, Outcome, forget_run, launch};
+use super::{Again, Happened, Outcome, forget_run, launch};
 use crate::clock;
-use crate::error::RemoveProcessError;
+use crate::error::{RemoveProcessError, SpawnProcessError};
 use crate::events::Event;
 use crate::lifecycle::{ExitCause, ExitReport, Input, Lifecycle, ProcessState};
 use crate::messaging::outbox::Closed;
@@ -206,7 +206,7 @@ impl Task {
         if let Some(service) = &mut self.service {
             service.stop_probing();
             service.launching = None;
-            service.runnable = None;
+            service.runnable = Again::Nothing;
         }
         if let Some(channels) = self.process.channels() {
             if let Some(hub) = &channels.hub {
@@ -245,11 +245,27 @@ impl Task {
         let Some(service) = &mut self.service else {
             return;
         };
-        let Some(runnable) = service.runnable.take() else {
-            return;
+        let runnable = match std::mem::take(&mut service.runnable) {
+            Again::Nothing => return,
+            Again::Here(runnable) => Ok(runnable),
+            Again::Late(mut late) => late.try_recv().map_err(|_| late),
         };
         self.process
             .publish(|status| status.state = ProcessState::Spawning);
+        let runnable = match runnable {
+            Ok(runnable) => runnable,
+            Err(late) => {
+                let program = self.process.program().to_owned();
+                let error = SpawnProcessError::TimedOut {
+                    program,
+                    doing: "its last start still hangs",
+                    bound: self.context.spawn_timeout,
+                };
+                let outcome = (Again::Late(late), Err(error));
+                service.launching = Some(Box::pin(std::future::ready(outcome)));
+                return;
+            }
+        };
         let context = Arc::clone(&self.context);
         let launching = launch(context, self.process.id(), run, runnable, service.options);
         service.launching = Some(Box::pin(launching));
