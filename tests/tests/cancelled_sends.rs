@@ -4,10 +4,11 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use futures::StreamExt as _;
-use procession_manager::{Cmd, Framing, Message, Messaging, ProcessHandle};
-use procession_tests::{Within as _, checked, fixture};
+use futures::{SinkExt as _, StreamExt as _, poll};
+use procession_manager::{Cmd, Framing, Message, Messaging, ProcessHandle, Statistics};
+use procession_tests::{Within as _, checked, eventually, fixture};
 
 /// Most polls that are tried before the drop; a send that needs fewer ends by itself.
 const MOST_POLLS: usize = 6;
@@ -211,5 +212,121 @@ fn dropped_while_waiting_for_a_place() {
         });
         last.unwrap();
         releasing.await.unwrap().unwrap();
+    });
+}
+
+/// A child that reads so many bytes once `go` is opened for writing, and all else, and gives it back, once it is
+/// opened again.
+fn gated(go: &std::path::Path, first: usize) -> Cmd {
+    rustix::fs::mkfifoat(rustix::fs::CWD, go, rustix::fs::Mode::RWXU).unwrap();
+    let script =
+        r#"read -r wait < "$GO"; head -c "$FIRST" > /dev/null; read -r wait < "$GO"; exec cat"#;
+    Cmd::new(procession_tests::programs::sh())
+        .args(["-c", script])
+        .env("GO", go)
+        .env("FIRST", first.to_string())
+}
+
+async fn open(go: &std::path::Path) {
+    let go = go.to_owned();
+    let opened = tokio::task::spawn_blocking(move || std::fs::write(go, "go\n"));
+    opened.await.unwrap().unwrap();
+}
+
+async fn statistics(child: &ProcessHandle) -> Statistics {
+    let info = child.get_process_info().await.unwrap();
+    info.statistics().expect("it has messaging")
+}
+
+/// Sinks that were made ready, or whose `send` was dropped while it waited, and are used no more.
+#[test]
+fn sinks_that_are_not_used_hold_up_nobody() {
+    checked(async |test| {
+        let go = test.scratch().join("go");
+        let child = gated(&go, 0).messaging(Messaging::standard_io().buffer(4));
+        let child = test.spawn(child).await;
+        // More than the pipe can be made to hold: from here on what is sent is queued.
+        assert!(
+            drop_after(1, child.send_message(numbered(0, 2_000_000)))
+                .await
+                .is_none()
+        );
+        let mut stale = Vec::new();
+        for _ in 0..8 {
+            let mut sink = child.message_sink().unwrap();
+            let ready = futures::future::poll_fn(|cx| sink.poll_ready_unpin(cx));
+            ready.within("room for a message").await.unwrap();
+            stale.push(sink);
+        }
+        for number in 1..=4 {
+            child
+                .try_send_message(numbered(number, 10))
+                .expect("all of the room is there");
+        }
+        child.try_send_message("one more").expect_err("it is full");
+        for _ in 0..8 {
+            let mut sink = child.message_sink().unwrap();
+            assert!(drop_after(1, sink.send("never".into())).await.is_none());
+            stale.push(sink);
+        }
+        let mut stream = child.subscribe_message_stream().await.unwrap();
+        let ((), ()) = tokio::join!(
+            async {
+                open(&go).await;
+                open(&go).await;
+            },
+            async {
+                for number in 5..10 {
+                    let sent = child.send_message(numbered(number, 10));
+                    sent.within("room while there are stale sinks")
+                        .await
+                        .unwrap();
+                }
+            }
+        );
+        for number in 0..10 {
+            let message = stream.next().within("a message").await.unwrap().unwrap();
+            assert_eq!(number_of(&message), number);
+        }
+        // They are as good as new.
+        for (number, mut sink) in (10..).zip(stale) {
+            sink.send(numbered(number, 10))
+                .within("a send")
+                .await
+                .unwrap();
+            let message = stream.next().within("a message").await.unwrap().unwrap();
+            assert_eq!(number_of(&message), number);
+        }
+    });
+}
+
+/// A flush that follows one that was dropped waits for what was fed in between, too.
+#[test]
+fn a_flush_after_a_cancelled_one_is_for_all() {
+    checked(async |test| {
+        const LEN: usize = 2_000_000;
+        let go = test.scratch().join("go");
+        let child = gated(&go, LEN + 1).messaging(Messaging::standard_io());
+        let child = test.spawn(child).await;
+        let mut sink = child.message_sink().unwrap();
+        let first = Message::from(vec![b'x'; LEN]);
+        assert!(drop_after(1, sink.send(first)).await.is_none());
+        sink.feed(Message::from(vec![b'y'; LEN])).await.unwrap();
+        let mut flush = Box::pin(sink.flush());
+        assert!(poll!(&mut flush).is_pending());
+        open(&go).await;
+        eventually(
+            "the first to be written",
+            Duration::from_secs(30),
+            async || (statistics(&child).await.messages_sent == 1).then_some(()),
+        )
+        .await;
+        assert!(poll!(&mut flush).is_pending(), "the second is not");
+        let mut stream = child.subscribe_message_stream().await.unwrap();
+        let ((), flushed) = tokio::join!(open(&go), flush.within("the flush"));
+        flushed.unwrap();
+        assert_eq!(statistics(&child).await.messages_sent, 2);
+        let message = stream.next().within("the second").await.unwrap().unwrap();
+        assert_eq!(message.len(), LEN);
     });
 }

@@ -4,7 +4,7 @@
 //! ```text
 //!   send ──nothing queued, credit, pipe not claimed──► the caller writes ──► all in the kernel
 //!     │                                                     │ short write
-//!     │ else: a place in the bounded queue                  ▼
+//!     │ else: a permit of the bounded queue                 ▼
 //!     └────────────────────────► queue ───────────► writer task ──► pipe
 //! ```
 //!
@@ -18,10 +18,10 @@
 //!
 //! The pipe is *claimed* by whoever writes, for one write that never waits; nobody waits for the
 //! claim, they queue instead. The lock is over the queue alone and never held over a write. The
-//! writer task exists only while something is queued. Once a message has its place it is written
+//! writer task exists only while something is queued. Once a message is queued it is written
 //! whole, whatever happens to the future that waits for it.
 
-mod places;
+mod capacity;
 mod runs;
 mod write;
 
@@ -36,11 +36,13 @@ use procession_wire::{EncodeError, FrameError, FrameHead, Framing, Message};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinSet;
 
 use super::pipe::{WriteEnd, WritePipe};
-use super::queue::{self, Lane, Outgoing, Place, SendQueue, Written};
+use super::queue::{self, Lane, Outgoing, SendQueue, Written};
 use crate::supervision::Undelivered;
-use places::AllPlaces;
+use capacity::Capacity;
+pub(crate) use capacity::Permit;
 use write::{Direct, Pump, behind_the_others};
 
 /// Bytes that `feed` lets gather before it writes.
@@ -103,8 +105,8 @@ pub(crate) type Release<W> = Box<dyn Fn(Arc<W>) + Send + Sync>;
 
 pub(crate) struct Outbox<W = WritePipe> {
     state: Mutex<State<W>>,
-    /// Places in the queue, by lane.
-    places: AllPlaces,
+    /// What the queue has room for, by lane.
+    capacity: Capacity,
     progress: Notify,
     limits: OutboxLimits,
     runtime: Handle,
@@ -169,7 +171,7 @@ impl<W: WriteEnd> Outbox<W> {
                 crowd: 0,
                 alone: 0,
             }),
-            places: AllPlaces::new(limits.messages, limits.bytes),
+            capacity: Capacity::new(limits.messages, limits.bytes),
             progress: Notify::new(),
             limits,
             runtime,
@@ -196,7 +198,7 @@ impl<W: WriteEnd> Outbox<W> {
 
     /// Sends one message; resolves when it is in the kernel.
     ///
-    /// Dropped before it has a place nothing is sent, after that all of it is.
+    /// Dropped before it is queued nothing is sent, after that all of it is.
     pub(crate) async fn send(self: &Arc<Self>, payload: Bytes) -> Result<(), SendFailure> {
         self.check(&payload)?;
         match self.put(Outgoing::message(payload)).await? {
@@ -205,9 +207,9 @@ impl<W: WriteEnd> Outbox<W> {
         }
     }
 
-    /// Writes a frame, or gives it a place; then the receiver tells when it is in the kernel.
+    /// Writes a frame, or queues it; then the receiver tells when it is in the kernel.
     ///
-    /// Dropped before it has a place nothing is sent, after that all of it is.
+    /// Dropped before it is queued nothing is sent, after that all of it is.
     pub(crate) async fn put(
         self: &Arc<Self>,
         frame: Outgoing,
@@ -217,10 +219,10 @@ impl<W: WriteEnd> Outbox<W> {
             Direct::TakenOver(done) => return Ok(Some(done)),
             Direct::Queue => {}
         }
-        let place = self.place(frame.lane, frame.payload.len()).await?;
+        let permit = self.acquire(frame.lane, frame.payload.len()).await?;
         let (sender, mut done) = oneshot::channel();
-        let in_crowd = self.enqueue(frame, place, Some(sender))?;
-        // Also where it is dropped meanwhile: it has its place.
+        let in_crowd = self.enqueue(frame, Some(permit), Some(sender))?;
+        // Also where it is dropped meanwhile: it is queued.
         let pump = Pump(self);
         if in_crowd {
             behind_the_others().await;
@@ -236,17 +238,16 @@ impl<W: WriteEnd> Outbox<W> {
         Ok(Some(done))
     }
 
-    /// Queues a frame in a place that was had before; [`pump`](Self::pump) writes it.
-    pub(crate) fn queue_placed(&self, frame: Outgoing, place: Place) -> Result<(), SendFailure> {
-        self.enqueue(frame, place, None).map(drop)
+    /// Queues a frame; [`pump`](Self::pump) writes it. Without a permit it counts for nothing.
+    pub(crate) fn queue(
+        &self,
+        frame: Outgoing,
+        permit: Option<Permit<'_>>,
+    ) -> Result<(), SendFailure> {
+        self.enqueue(frame, permit, None).map(drop)
     }
 
-    /// Gives back a place for an answer that is not going to be sent.
-    pub(crate) fn give_back_answer(&self, place: Place) {
-        self.give_back_to(Lane::Answers, place);
-    }
-
-    /// Sends one message if that needs no waiting for a place. It is then sent whole.
+    /// Sends one message if that needs no waiting for room. It is then sent whole.
     pub(crate) fn try_send(self: &Arc<Self>, payload: &Bytes) -> Result<(), SendFailure> {
         self.check(payload)?;
         let frame = Outgoing::message(payload.clone());
@@ -254,27 +255,27 @@ impl<W: WriteEnd> Outbox<W> {
             Direct::Written | Direct::TakenOver(_) => return Ok(()),
             Direct::Queue => {}
         }
-        let place = match self.try_place(payload.len()) {
-            Some(place) => place,
-            None if self.places.of(Lane::Messages).is_closed() => return Err(self.failure()),
-            None => return Err(SendFailure::Full(payload.clone().into())),
+        let capacity = self.capacity.of(Lane::Messages);
+        let Some(permit) = capacity.try_acquire(payload.len()) else {
+            return Err(if capacity.is_closed() {
+                self.failure()
+            } else {
+                SendFailure::Full(payload.clone().into())
+            });
         };
-        self.enqueue(frame, place, None)?;
+        self.enqueue(frame, Some(permit), None)?;
         self.pump();
         Ok(())
     }
 
-    /// Queues one message in a place that was had before; [`flush`](Self::flush) sees it written.
-    pub(crate) fn feed(self: &Arc<Self>, payload: Bytes, place: Place) -> Result<(), SendFailure> {
+    /// Queues one message, whether there is room or not; [`flush`](Self::flush) sees it written. What is queued
+    /// beyond the room holds up everybody else, so only a sender [whose turn it is](Self::wait_for_turn) may do it, once.
+    pub(crate) fn feed(self: &Arc<Self>, payload: Bytes) -> Result<(), SendFailure> {
         let ready = {
             let mut state = self.lock();
-            if state.closed.is_some() || state.closing || state.queue.is_hopeless(Lane::Messages) {
-                drop(state);
-                let message = Outgoing::message(payload);
-                // It says why not.
-                return self.enqueue(message, place, None).map(drop);
-            }
-            state.queue.push_message(payload, place, None);
+            state.check(Lane::Messages)?;
+            let bytes = self.capacity.of(Lane::Messages).overdraw(payload.len());
+            state.queue.push_message(payload, Some(bytes), None);
             state.queue.ready_bytes()
         };
         if ready >= FEED {
@@ -325,42 +326,38 @@ impl<W: WriteEnd> Outbox<W> {
         checked.map_err(SendFailure::Encode)
     }
 
-    /// Waits for a place for a frame of `len` bytes. Cancel safe.
-    pub(crate) async fn place(&self, lane: Lane, len: usize) -> Result<Place, SendFailure> {
-        let place = self.places.of(lane).take(len).await;
-        place.ok_or_else(|| self.failure())
+    /// Waits for room for a frame of `len` bytes. Cancel safe.
+    pub(crate) async fn acquire(&self, lane: Lane, len: usize) -> Result<Permit<'_>, SendFailure> {
+        let permit = self.capacity.of(lane).acquire(len).await;
+        permit.ok_or_else(|| self.failure())
     }
 
-    /// Takes a place for a message if there is one now.
-    pub(crate) fn try_place(&self, len: usize) -> Option<Place> {
-        self.places.of(Lane::Messages).try_take(len)
+    /// Whether there is room for a message to [`feed`](Self::feed) now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.capacity.of(Lane::Messages).has_room()
     }
 
-    /// Takes a place for a message of no length if there is one now; [`enlarge`](Self::enlarge) gives it that.
-    pub(crate) fn try_empty_place(&self) -> Option<Place> {
-        self.places.of(Lane::Messages).try_take_empty()
-    }
-
-    /// Makes a place for something as large as a place for `len` bytes, as far as there is room.
-    pub(crate) fn enlarge(&self, place: Place, len: usize) -> Place {
-        self.places.of(Lane::Messages).enlarge(place, len)
+    /// Waits, in line with all others, until a message may be [fed](Self::feed). Cancel safe.
+    ///
+    /// A task of its own stands in line: whose turn it is holds room until it is polled, and a task always is.
+    pub(crate) async fn wait_for_turn(self: &Arc<Self>) -> Result<(), SendFailure> {
+        let mut line = JoinSet::new();
+        let outbox = Arc::clone(self);
+        line.spawn_on(
+            async move { outbox.acquire(Lane::Messages, 1).await.map(drop) },
+            &self.runtime,
+        );
+        match line.join_next().await {
+            Some(Ok(turn)) => turn,
+            // The runtime shuts down.
+            _ => Err(self.failure()),
+        }
     }
 
     /// Whether all that was queued is in the kernel.
     pub(crate) fn is_flushed(&self) -> bool {
         let (accepted, written) = self.lock().queue.progress();
         accepted == written
-    }
-
-    /// Gives back a place for a message that is not going to be used.
-    pub(crate) fn give_back(&self, place: Place) {
-        self.give_back_to(Lane::Messages, place);
-    }
-
-    fn give_back_to(&self, lane: Lane, place: Place) {
-        if let Some(bytes) = place {
-            self.places.of(lane).give_back(1, bytes as usize);
-        }
     }
 
     pub(crate) fn counts(&self) -> OutboxCounts {
@@ -381,9 +378,9 @@ impl<W: WriteEnd> Outbox<W> {
             if state.closed.is_some() {
                 return;
             }
-            if let Some(place) = state.queue.withdraw(id) {
+            if let Some(freed) = state.queue.withdraw(id) {
                 drop(state);
-                self.give_back_to(Lane::Requests, place);
+                self.release(&freed);
                 return;
             }
             // In line with the rest: it must not overtake the request.
@@ -411,21 +408,13 @@ impl<W: WriteEnd> Outbox<W> {
     fn enqueue(
         &self,
         frame: Outgoing,
-        place: Place,
+        permit: Option<Permit<'_>>,
         done: Option<queue::Done>,
     ) -> Result<bool, SendFailure> {
         let mut state = self.lock();
-        if let Some(closed) = state.shut() {
-            drop(state);
-            self.give_back_to(frame.lane, place);
-            return Err(SendFailure::Closed(closed));
-        }
-        if state.queue.is_hopeless(frame.lane) {
-            drop(state);
-            self.give_back_to(frame.lane, place);
-            return Err(SendFailure::Closed(Closed::NoMoreCredit));
-        }
-        state.queue.push(frame, place, done);
+        state.check(frame.lane)?;
+        let charge = permit.map(Permit::commit);
+        state.queue.push(frame, charge, done);
         Ok(state.crowd > 0)
     }
 
@@ -438,13 +427,13 @@ impl<W: WriteEnd> Outbox<W> {
             }
             state.queue.end_credit()
         };
-        self.give_all_back(&freed);
+        self.release(&freed);
         self.progress.notify_waiters();
         self.pump();
     }
 
-    fn give_all_back(&self, freed: &Written) {
-        self.places.give_back(freed.places, freed.bytes);
+    fn release(&self, freed: &Written) {
+        self.capacity.release(freed.frames, freed.bytes);
     }
 
     /// Writes a control frame as soon as the frame under way is out. Never waits.
@@ -486,7 +475,7 @@ impl<W: WriteEnd> Outbox<W> {
             }
             state.closing = true;
             if state.undelivered.is_none() {
-                self.places.close();
+                self.capacity.close();
             }
         }
         self.pump();
@@ -531,7 +520,7 @@ impl<W: WriteEnd> Outbox<W> {
             state.writer = Writer::Absent;
         }
         if state.undelivered.is_none() {
-            self.places.close();
+            self.capacity.close();
         }
         self.progress.notify_waiters();
     }
@@ -544,6 +533,15 @@ impl<W> State<W> {
             Some(closed) => Some(closed.clone()),
             None if self.closing => Some(Closed::ByRequest),
             None => None,
+        }
+    }
+
+    /// Whether a frame of this lane may be queued.
+    fn check(&self, lane: Lane) -> Result<(), SendFailure> {
+        match self.shut() {
+            Some(closed) => Err(SendFailure::Closed(closed)),
+            None if self.queue.is_hopeless(lane) => Err(SendFailure::Closed(Closed::NoMoreCredit)),
+            None => Ok(()),
         }
     }
 

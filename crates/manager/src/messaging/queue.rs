@@ -27,7 +27,7 @@ use procession_wire::credit::SendCredit;
 use procession_wire::{FrameHead, Framing};
 use tokio::sync::oneshot;
 
-pub(crate) use outgoing::{LANES, Lane, Outgoing, Place};
+pub(crate) use outgoing::{LANES, Lane, Outgoing};
 
 /// Payloads up to this many bytes are copied next to their neighbours.
 pub(crate) const SMALL: usize = 8 * 1024;
@@ -47,26 +47,36 @@ struct Frame {
     len: usize,
     /// None for a control frame.
     lane: Option<Lane>,
-    place: Place,
+    /// Bytes of its lane's capacity, released with it; `None` where it was not counted.
+    charge: Option<u32>,
     done: Option<Done>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     frame: Outgoing,
-    place: Place,
+    charge: Option<u32>,
     done: Option<Done>,
 }
 
 /// What became of a write.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
-    /// Places to give back, by lane.
-    pub(crate) places: [usize; LANES],
-    /// Bytes of them.
+    /// Frames whose capacity is to be released, by lane.
+    pub(crate) frames: [usize; LANES],
+    /// Bytes of it.
     pub(crate) bytes: [usize; LANES],
     /// How many senders were told.
     pub(crate) senders: usize,
+}
+
+impl Written {
+    fn release(&mut self, lane: Lane, charge: Option<u32>) {
+        if let Some(bytes) = charge {
+            self.frames[lane as usize] += 1;
+            self.bytes[lane as usize] += bytes as usize;
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -218,30 +228,38 @@ impl SendQueue {
             left,
             len,
             lane: Some(lane),
-            place: None,
+            charge: None,
             done: Some(done),
         });
     }
 
     /// Takes in a frame; one without credit waits for that.
     #[inline]
-    pub(crate) fn push(&mut self, frame: Outgoing, place: Place, done: Option<Done>) {
+    pub(crate) fn push(&mut self, frame: Outgoing, charge: Option<u32>, done: Option<Done>) {
         if frame.lane == Lane::Messages {
-            self.push_message(frame.payload, place, done);
+            self.push_message(frame.payload, charge, done);
         } else {
-            self.push_any(Waiting { frame, place, done });
+            self.push_any(Waiting {
+                frame,
+                charge,
+                done,
+            });
         }
     }
 
     /// The same for a message. Small ones that need not wait come in numbers, and go the shortest way.
     #[inline]
-    pub(crate) fn push_message(&mut self, payload: Bytes, place: Place, done: Option<Done>) {
+    pub(crate) fn push_message(&mut self, payload: Bytes, charge: Option<u32>, done: Option<Done>) {
         self.accepted += 1;
         let credit = self.credit.as_ref();
         let may_send = self.blocked[0].is_empty() && credit.is_none_or(|it| it[0].may_send());
         if payload.len() > SMALL || !may_send || self.between_runs {
             let frame = Outgoing::message(payload);
-            return self.push_any(Waiting { frame, place, done });
+            return self.push_any(Waiting {
+                frame,
+                charge,
+                done,
+            });
         }
         self.spend(Lane::Messages, payload.len());
         let len = self.around() + payload.len();
@@ -259,7 +277,7 @@ impl SendQueue {
             left: len,
             len,
             lane: Some(Lane::Messages),
-            place,
+            charge,
             done,
         });
     }
@@ -278,17 +296,24 @@ impl SendQueue {
         self.encode(waiting);
     }
 
-    /// Takes back a request that waits for credit. Gives its place; none if it does not wait.
-    pub(crate) fn withdraw(&mut self, id: u64) -> Option<Place> {
+    /// Takes back a request that waits for credit. Gives what is to be released; `None` if it does not wait.
+    pub(crate) fn withdraw(&mut self, id: u64) -> Option<Written> {
         let blocked = &mut self.blocked[1];
         let index = blocked
             .iter()
             .position(|waiting| waiting.frame.head == FrameHead::Request { id })?;
-        blocked.remove(index).map(|waiting| waiting.place)
+        let waiting = blocked.remove(index)?;
+        let mut freed = Written::default();
+        freed.release(Lane::Requests, waiting.charge);
+        Some(freed)
     }
 
     fn encode(&mut self, message: Waiting) {
-        let Waiting { frame, place, done } = message;
+        let Waiting {
+            frame,
+            charge,
+            done,
+        } = message;
         let payload = frame.payload;
         let before = self.tail.len();
         let mut apart = 0;
@@ -315,7 +340,7 @@ impl SendQueue {
             left: len,
             len,
             lane: Some(frame.lane),
-            place,
+            charge,
             done,
         });
     }
@@ -342,17 +367,14 @@ impl SendQueue {
         self.credit_ended && credit.is_some_and(|(credit, index)| !credit[index].may_send())
     }
 
-    /// No more credit will come. Gives the places of what waits for it, by lane.
+    /// No more credit will come. Gives what is to be released of what waits for it.
     pub(crate) fn end_credit(&mut self) -> Written {
         self.credit_ended = true;
         let mut freed = Written::default();
         for waiting in self.blocked.iter_mut().flat_map(|lane| lane.drain(..)) {
             let lane = waiting.frame.lane;
             self.given_up += u64::from(lane == Lane::Messages);
-            if let Some(bytes) = waiting.place {
-                freed.places[lane as usize] += 1;
-                freed.bytes[lane as usize] += bytes as usize;
-            }
+            freed.release(lane, waiting.charge);
         }
         freed
     }
@@ -445,7 +467,7 @@ impl SendQueue {
                     left: len,
                     len,
                     lane: None,
-                    place: None,
+                    charge: None,
                     done: None,
                 },
             );
@@ -484,9 +506,8 @@ impl SendQueue {
                 self.written += 1;
                 self.written_bytes += (frame.len - self.around()) as u64;
             }
-            if let (Some(lane), Some(bytes)) = (frame.lane, frame.place) {
-                written.places[lane as usize] += 1;
-                written.bytes[lane as usize] += bytes as usize;
+            if let Some(lane) = frame.lane {
+                written.release(lane, frame.charge);
             }
             if let Some(done) = frame.done {
                 written.senders += 1;

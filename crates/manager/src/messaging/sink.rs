@@ -9,22 +9,28 @@ use futures_sink::Sink;
 use procession_wire::Message;
 
 use super::outbox::Outbox;
-use super::queue::{Lane, Place};
 use crate::error::WriteMessageError;
 use crate::process::Process;
 
-type Waiting<T> = Pin<Box<dyn Future<Output = Result<T, WriteMessageError>> + Send>>;
+type Waiting = Pin<Box<dyn Future<Output = Result<(), WriteMessageError>> + Send>>;
 
 /// A [`Sink`] of messages to one process, for many messages at once.
 ///
-/// `feed` queues a message and resolves as soon as there is a place for it; `flush` resolves when
-/// everything that was fed is in the kernel. What gathers is also written without a flush, 64 KiB
+/// `feed` waits until there is room for a message, and queues it; `flush` resolves when everything
+/// that was fed is in the kernel. What gathers is also written without a flush, 64 KiB
 /// at a time; the rest waits for one. `send` is a feed and a flush. Closing the sink flushes it and
 /// leaves the process's input open: see
 /// [`close_input`](crate::ProcessManagerHandle::close_input).
 ///
 /// Any number of sinks and single sends may be in use at once; no message is ever cut, and those of
 /// one sink stay in order. A message that was fed is sent whole, also when the sink is dropped.
+///
+/// A sink that is not used holds up nobody, ready or not: it takes no room before it is given a
+/// message. So where several are ready at once, each may queue one message more than there is room
+/// for, and the next sender waits until as much has been written.
+///
+/// `feed`, `flush` and `send` are cancel safe: dropped before the sink is ready, nothing is queued;
+/// after that the message is sent.
 ///
 /// # Errors
 ///
@@ -33,9 +39,10 @@ type Waiting<T> = Pin<Box<dyn Future<Output = Result<T, WriteMessageError>> + Se
 pub struct MessageSink {
     process: Arc<Process>,
     outbox: Arc<Outbox>,
-    place: Place,
-    reserving: Option<Waiting<Place>>,
-    flushing: Option<Waiting<()>>,
+    /// It may be given a message, also if there is no room by now.
+    has_turn: bool,
+    waiting: Option<Waiting>,
+    flushing: Option<Waiting>,
 }
 
 impl MessageSink {
@@ -43,8 +50,8 @@ impl MessageSink {
         Self {
             process,
             outbox,
-            place: None,
-            reserving: None,
+            has_turn: false,
+            waiting: None,
             flushing: None,
         }
     }
@@ -61,44 +68,37 @@ impl fmt::Debug for MessageSink {
 impl Sink<Message> for MessageSink {
     type Error = WriteMessageError;
 
-    /// Has a place in the queue when it is ready. The queue's bytes may be overshot by the one
-    /// message that takes the place, since its length is not known yet.
+    /// Takes no room, so that a sink which is not used after that holds up nobody.
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         let this = self.get_mut();
-        if this.place.is_some() {
+        if this.has_turn || (this.waiting.is_none() && this.outbox.has_room()) {
             return Poll::Ready(Ok(()));
         }
-        if this.reserving.is_none() {
-            if let Some(place) = this.outbox.try_empty_place() {
-                this.place = place;
-                return Poll::Ready(Ok(()));
-            }
-            // Places come back as messages are written, so nothing may be left lying.
+        let waiting = this.waiting.get_or_insert_with(|| {
+            // There is room again as messages are written, so nothing may be left lying.
             this.outbox.pump();
             let (process, outbox) = (Arc::clone(&this.process), Arc::clone(&this.outbox));
-            this.reserving = Some(Box::pin(async move {
-                match outbox.place(Lane::Messages, 1).await {
-                    Ok(place) => Ok(place),
+            Box::pin(async move {
+                match outbox.wait_for_turn().await {
+                    Ok(()) => Ok(()),
                     Err(failure) => Err(process.write_error(failure).await),
                 }
-            }));
-        }
-        let Some(reserving) = &mut this.reserving else {
-            return Poll::Ready(Ok(()));
-        };
-        let reserved = ready!(reserving.as_mut().poll(cx));
-        this.reserving = None;
-        this.place = reserved?;
-        Poll::Ready(Ok(()))
+            })
+        });
+        let waited = ready!(waiting.as_mut().poll(cx));
+        this.waiting = None;
+        this.has_turn = waited.is_ok();
+        Poll::Ready(waited)
     }
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Self::Error> {
         let this = self.get_mut();
+        this.has_turn = false;
+        // One that goes on from a flush that was cancelled would not wait for this message.
+        this.flushing = None;
         let payload = message.into_bytes();
-        let fed = this.outbox.check(&payload).and_then(|()| {
-            let place = this.outbox.enlarge(this.place.take(), payload.len());
-            this.outbox.feed(payload, place)
-        });
+        let fed = this.outbox.check(&payload);
+        let fed = fed.and_then(|()| this.outbox.feed(payload));
         fed.map_err(|failure| this.process.write_error_now(failure))
     }
 
@@ -132,7 +132,6 @@ impl Sink<Message> for MessageSink {
 
 impl Drop for MessageSink {
     fn drop(&mut self) {
-        self.outbox.give_back(self.place.take());
         self.outbox.pump();
     }
 }

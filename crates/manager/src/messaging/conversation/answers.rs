@@ -10,8 +10,9 @@ use procession_wire::FrameHead;
 use procession_wire::request::ItemCredit;
 
 use super::super::answering::{ItemError, ItemSink, Request, RequestHandler, Work};
+use super::super::outbox::Permit;
 use super::super::pipe::WriteEnd;
-use super::super::queue::{Lane, Outgoing, Place};
+use super::super::queue::{Lane, Outgoing};
 use super::{Conversation, State};
 
 const PANICKED: &str = "the handler panicked";
@@ -60,13 +61,13 @@ impl<W: WriteEnd> Conversation<W> {
                 (FrameHead::Failure { id }, Bytes::from(text))
             }
         };
-        // The place first: what the answers take here is bounded only while the request counts as open.
-        let place = self.outbox.place(Lane::Answers, payload.len()).await;
-        open.end(Outgoing::answer(head, payload), place.ok());
+        // The permit first: what the answers take here is bounded only while the request counts as open.
+        let permit = self.outbox.acquire(Lane::Answers, payload.len()).await;
+        open.end(Outgoing::answer(head, payload), permit.ok());
     }
 
-    /// Ends a request by this frame; without a place there is nobody to send it to.
-    fn end_by(&self, id: u64, frame: Outgoing, place: Option<Place>) {
+    /// Ends a request by this frame.
+    fn end_by(&self, id: u64, frame: Outgoing, permit: Option<Permit<'_>>) {
         let grant = {
             let mut state = self.lock();
             match frame.head {
@@ -75,8 +76,9 @@ impl<W: WriteEnd> Conversation<W> {
             }
             // Together, so that no item can come after it.
             let open = state.accepted.end(id).is_some();
-            if let Some(place) = place.filter(|_| open) {
-                let _ = self.outbox.queue_placed(frame, place);
+            if open {
+                // An error is that nobody is there to send it to.
+                let _ = self.outbox.queue(frame, permit);
             }
             state.accepted.grant_due().filter(|_| state.with_credit)
         };
@@ -92,20 +94,18 @@ impl<W: WriteEnd> Conversation<W> {
         }
         loop {
             self.wait_for_item_credit(id, work).await?;
-            // Spent with the place in hand: whoever gives up here has cost nothing.
-            let place = self.outbox.place(Lane::Answers, item.len()).await;
-            let place = place.map_err(|_| ItemError::Cancelled)?;
+            // Spent with the permit in hand: a sender that gives up here has cost nothing.
+            let permit = self.outbox.acquire(Lane::Answers, item.len()).await;
+            let permit = permit.map_err(|_| ItemError::Cancelled)?;
             let mut state = self.lock();
             if state.item_credit(id, work) == ItemCredit::Spent {
                 state.accepted.spend_item(id, item.len());
                 let item = Outgoing::answer(FrameHead::Item { id }, item);
-                let queued = self.outbox.queue_placed(item, place);
+                let queued = self.outbox.queue(item, Some(permit));
                 drop(state);
                 self.outbox.pump();
                 return queued.map_err(|_| ItemError::Cancelled);
             }
-            drop(state);
-            self.outbox.give_back_answer(place);
         }
     }
 
@@ -148,9 +148,9 @@ struct Open<'a, W: WriteEnd> {
 }
 
 impl<W: WriteEnd> Open<'_, W> {
-    fn end(mut self, frame: Outgoing, place: Option<Place>) {
+    fn end(mut self, frame: Outgoing, permit: Option<Permit<'_>>) {
         self.ended = true;
-        self.conversation.end_by(self.id, frame, place);
+        self.conversation.end_by(self.id, frame, permit);
     }
 }
 
@@ -159,7 +159,7 @@ impl<W: WriteEnd> Drop for Open<'_, W> {
         if !self.ended {
             let head = FrameHead::Failure { id: self.id };
             let failure = Outgoing::answer(head, Bytes::from_static(PANICKED.as_bytes()));
-            self.conversation.end_by(self.id, failure, Some(None));
+            self.conversation.end_by(self.id, failure, None);
         }
     }
 }

@@ -389,14 +389,8 @@ async fn a_second_hello_changes_nothing() {
     let mut child = Child::greeted(None).await;
     child.write(&[Frame::Hello(Hello::new(Features::NONE, 7)), Frame::Ping(1)]);
     assert_eq!(child.read().await, Frame::Pong(1), "no credit again");
-    let message = child.conversation.outbox.place(Lane::Messages, 1).await;
     let frame = Outgoing::message("it waits for credit".into());
-    let placed = message.expect("a place");
-    child
-        .conversation
-        .outbox
-        .queue_placed(frame, placed)
-        .expect("open");
+    child.conversation.outbox.queue(frame, None).expect("open");
     child.conversation.outbox.pump();
     child.write(&[Frame::Ping(2)]);
     assert_eq!(child.read().await, Frame::Pong(2));

@@ -14,7 +14,7 @@ impl<W: WriteEnd> Outbox<W> {
             Some(undelivered) => {
                 let keep = undelivered == Undelivered::NextRun;
                 let freed = state.queue.set_aside(keep);
-                self.give_all_back(&freed);
+                self.release(&freed);
             }
         }
     }

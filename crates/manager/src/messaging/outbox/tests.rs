@@ -181,20 +181,69 @@ async fn a_queue_is_bounded_in_bytes_too() {
         .expect("just enough");
 }
 
-/// As a sink does: the place first, then as much of it as the message needs.
+/// As a sink does: it looks whether there is room before it knows how much it needs.
 #[tokio::test]
-async fn a_place_whose_length_is_not_known_is_there_while_there_are_bytes() {
-    let (_pipe, outbox) = outbox(1, limits(Framing::Lines));
+async fn what_is_fed_past_the_room_is_paid_for_before_anybody_else_has_some() {
+    let (pipe, outbox) = outbox(1, limits(Framing::Lines));
     outbox.try_send(&"a".into()).expect("taken over");
     let feed = |len: usize| {
-        let place = outbox.enlarge(outbox.try_empty_place()?, len);
-        outbox.feed(vec![b'x'; len].into(), place).expect("open");
-        Some(())
+        assert!(outbox.has_room());
+        outbox.feed(vec![b'x'; len].into()).expect("open");
     };
-    feed(1000).expect("room");
-    feed(1000).expect("overshot by one");
-    feed(1).ok_or(()).expect_err("too many bytes");
+    feed(1000);
+    feed(1000);
+    assert!(!outbox.has_room(), "overshot by one");
     assert_eq!(outbox.counts().queued_bytes, 2 + 2000 + 1);
+    outbox.try_send(&"b".into()).expect_err("full");
+    read(&pipe, 2 + 1001).await;
+    // 1000 bytes are left of 1024.
+    outbox.try_send(&[b'x'; 25][..].into()).expect_err("full");
+    outbox
+        .try_send(&[b'x'; 24][..].into())
+        .expect("just enough");
+    read(&pipe, 1001 + 25).await;
+    outbox
+        .try_send(&[b'x'; 1024][..].into())
+        .expect("all of it");
+}
+
+/// A turn that nobody uses holds no room, not even while it is waited for and not polled any more.
+#[tokio::test]
+async fn those_in_line_who_are_not_polled_hold_up_nobody() {
+    let (pipe, outbox) = outbox(1, limits(Framing::Lines));
+    outbox.try_send(&"a".into()).expect("taken over");
+    for _ in 0..4 {
+        outbox.try_send(&"b".into()).expect("queued");
+    }
+    let mut stale: Vec<_> = (0..8).map(|_| Box::pin(outbox.wait_for_turn())).collect();
+    for waiting in &mut stale {
+        assert!(waiting.as_mut().now_or_never().is_none(), "it is full");
+    }
+    let sending = {
+        let outbox = Arc::clone(&outbox);
+        tokio::spawn(async move { outbox.send("c".into()).await })
+    };
+    assert_eq!(read(&pipe, 12).await, b"a\nb\nb\nb\nb\nc\n");
+    sending.await.expect("no panic").expect("sent");
+    for waiting in stale {
+        waiting.await.expect("its turn");
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_the_line_is_not_there_any_more() {
+    let (_pipe, outbox) = outbox(1, limits(Framing::Lines));
+    outbox.try_send(&"a".into()).expect("taken over");
+    for _ in 0..4 {
+        outbox.try_send(&"b".into()).expect("queued");
+    }
+    let before = Arc::strong_count(&outbox);
+    for _ in 0..8 {
+        assert!(Box::pin(outbox.wait_for_turn()).now_or_never().is_none());
+    }
+    while Arc::strong_count(&outbox) > before {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -196,7 +196,7 @@ impl<W: WriteEnd> Outbox<W> {
                     1 => state.crowd = state.crowd.saturating_sub(1),
                     _ => state.crowd = CROWD,
                 }
-                self.give_all_back(&written);
+                self.release(&written);
                 self.progress.notify_waiters();
             }
             Err(error) => self.close_locked(state, failed(&error)),

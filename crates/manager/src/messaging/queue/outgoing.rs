@@ -15,10 +15,6 @@ pub(crate) enum Lane {
 /// How many lanes there are.
 pub(crate) const LANES: usize = 3;
 
-/// The place that a frame takes in the queue, in bytes; none for one that its sender began to
-/// write itself.
-pub(crate) type Place = Option<u32>;
-
 /// What is to be sent.
 #[derive(Debug)]
 pub(crate) struct Outgoing {

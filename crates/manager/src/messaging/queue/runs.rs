@@ -6,11 +6,11 @@ use std::mem;
 use bytes::{Buf as _, Bytes, BytesMut};
 use procession_wire::Framing;
 
-use super::{Lane, Outgoing, Place, SendQueue, Waiting, Written};
+use super::{Lane, Outgoing, SendQueue, Waiting, Written};
 
 impl SendQueue {
     /// The run has ended, and another may follow. What was not begun of the messages waits for that where they are
-    /// to be kept. All else is given up, first of all the frame of which the kernel has a part; gives its places.
+    /// to be kept. All else is given up, first of all the frame of which the kernel has a part; gives what is to be released.
     pub(crate) fn set_aside(&mut self, keep: bool) -> Written {
         self.between_runs = true;
         let mut freed = Written::default();
@@ -22,14 +22,14 @@ impl SendQueue {
                 let payload = self.cut_payload(frame.len);
                 kept.push_back(Waiting {
                     frame: Outgoing::message(payload),
-                    place: frame.place,
+                    charge: frame.charge,
                     done: frame.done,
                 });
                 continue;
             }
             self.cut(frame.left);
             if let Some(lane) = frame.lane {
-                self.give_up(lane, frame.place, &mut freed);
+                self.give_up(lane, frame.charge, &mut freed);
             }
         }
         for waiting in self
@@ -41,7 +41,7 @@ impl SendQueue {
             if keep && waiting.frame.lane == Lane::Messages {
                 kept.push_back(waiting);
             } else {
-                self.give_up(waiting.frame.lane, waiting.place, &mut freed);
+                self.give_up(waiting.frame.lane, waiting.charge, &mut freed);
             }
         }
         self.blocked[0] = kept;
@@ -62,12 +62,9 @@ impl SendQueue {
         self.unblock();
     }
 
-    fn give_up(&mut self, lane: Lane, place: Place, freed: &mut Written) {
+    fn give_up(&mut self, lane: Lane, charge: Option<u32>, freed: &mut Written) {
         self.given_up += u64::from(lane == Lane::Messages);
-        if let Some(bytes) = place {
-            freed.places[lane as usize] += 1;
-            freed.bytes[lane as usize] += bytes as usize;
-        }
+        freed.release(lane, charge);
     }
 
     /// Takes a whole message off what was encoded.

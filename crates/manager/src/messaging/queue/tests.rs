@@ -86,7 +86,7 @@ fn messages_wait_for_credit_and_control_frames_do_not() {
 }
 
 #[test]
-fn places_come_back_when_all_of_a_message_is_written() {
+fn capacity_is_released_when_all_of_a_message_is_written() {
     let mut queue = SendQueue::new(Framing::Lines, false);
     let (done, mut told) = oneshot::channel();
     queue.push(
@@ -96,10 +96,10 @@ fn places_come_back_when_all_of_a_message_is_written() {
     );
     let mut out = Vec::new();
     let written = write(&mut queue, 3, &mut out);
-    assert_eq!((written.places[0], written.bytes[0]), (0, 0));
+    assert_eq!((written.frames[0], written.bytes[0]), (0, 0));
     told.try_recv().expect_err("not yet");
     let written = write(&mut queue, 1, &mut out);
-    assert_eq!((written.places[0], written.bytes[0]), (1, 3));
+    assert_eq!((written.frames[0], written.bytes[0]), (1, 3));
     told.try_recv().expect("told");
     assert_eq!(out, b"abc\n");
 }
@@ -186,8 +186,9 @@ fn lanes_wait_each_for_themselves() {
     assert!(!queue.has_work());
     assert_eq!(queue.depth(), (1, 1));
     queue.push(answer(9), Some(1), None);
-    assert_eq!(queue.withdraw(2), Some(Some(1)));
-    assert_eq!(queue.withdraw(2), None);
+    let withdrawn = queue.withdraw(2).expect("it waits");
+    assert_eq!((withdrawn.frames, withdrawn.bytes), ([0, 1, 0], [0, 1, 0]));
+    assert!(queue.withdraw(2).is_none());
     queue.grant(Lane::Requests, 1000);
     let mut out = Vec::new();
     write(&mut queue, usize::MAX, &mut out);
@@ -248,15 +249,15 @@ proptest! {
         let freed = queue.set_aside(true);
         if twice {
             let again = queue.set_aside(true);
-            prop_assert_eq!(again.places, [0; LANES]);
+            prop_assert_eq!(again.frames, [0; LANES]);
         }
         prop_assert!(!queue.has_work());
         let whole = usize::try_from(queue.progress().1).unwrap_or(0);
         let lost = usize::try_from(queue.given_up()).unwrap_or(0);
         prop_assert!(lost <= 1);
-        prop_assert_eq!(written.places[0], whole);
-        prop_assert_eq!(freed.places[0], lost);
-        prop_assert_eq!(freed.places[1] + written.places[1], 1, "the request goes with its run");
+        prop_assert_eq!(written.frames[0], whole);
+        prop_assert_eq!(freed.frames[0], lost);
+        prop_assert_eq!(freed.frames[1] + written.frames[1], 1, "the request goes with its run");
         queue.push_message(Bytes::from_static(b"late"), Some(1), None);
         prop_assert!(!queue.has_work(), "there is no run");
         queue.begin_run(with_credit);
@@ -282,7 +283,7 @@ fn or_all_of_it_is_given_up() {
     }
     queue.grant(Lane::Messages, 1);
     let freed = queue.set_aside(false);
-    assert_eq!((freed.places, freed.bytes), ([3, 0, 0], [3, 0, 0]));
+    assert_eq!((freed.frames, freed.bytes), ([3, 0, 0], [3, 0, 0]));
     assert_eq!((queue.given_up(), queue.depth()), (3, (0, 0)));
     queue.begin_run(false);
     message(&mut queue, b"of the next run");
