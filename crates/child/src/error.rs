@@ -4,9 +4,7 @@ use std::{fmt, io, path::PathBuf};
 
 #[cfg(any(feature = "json", feature = "message-pack"))]
 use procession_wire::SerdeError;
-use procession_wire::{
-    CreditExceeded, EncodeError, EnvironmentError, FrameError, LineTooLong, env,
-};
+use procession_wire::{EncodeError, EnvironmentError, FrameError, LineTooLong, env};
 
 /// Why there is no connection to the parent.
 ///
@@ -226,8 +224,6 @@ pub enum ReceiveError {
     LineTooLong(LineTooLong),
     /// Framing is lost, or the input ended inside a frame. Nothing after it is believed.
     Frame(FrameError),
-    /// The parent sent more than it had credit for, so that memory is not bounded any more.
-    CreditExceeded(CreditExceeded),
     /// The system failed to read.
     Io(io::Error),
     /// The parent gave this program no input for messages.
@@ -242,7 +238,6 @@ impl fmt::Display for ReceiveError {
         match self {
             Self::LineTooLong(error) => error.fmt(f),
             Self::Frame(error) => error.fmt(f),
-            Self::CreditExceeded(error) => error.fmt(f),
             Self::Io(error) => write!(f, "cannot read from the parent: {error}"),
             Self::NotConfigured => write!(
                 f,

@@ -85,6 +85,8 @@ pub enum RequestError {
     TimedOut(Duration),
     /// The input has ended: the parent closed it or is gone, and no reply can come.
     ParentGone,
+    /// The parent sent more items than it was allowed to. It was told that none is wanted any more.
+    TooManyItems,
     /// The request was not sent.
     Send(SendError),
     /// Requests need frames in both directions, and this program has not been given that.
@@ -106,6 +108,9 @@ impl fmt::Display for RequestError {
             }
             Self::ParentGone => f.write_str("the input has ended, and no answer can come"),
             Self::Send(error) => error.fmt(f),
+            Self::TooManyItems => {
+                f.write_str("the parent sent more items than were allowed at once")
+            }
             Self::NotSupported => f.write_str(NOT_SUPPORTED),
             #[cfg(any(feature = "json", feature = "message-pack"))]
             Self::Serialize(error) | Self::Deserialize(error) => error.fmt(f),
@@ -192,6 +197,7 @@ impl Lost {
     pub(crate) fn into_error(self) -> RequestError {
         match self {
             Self::Failed(text) => RequestError::Failed(text),
+            Self::TooManyItems => RequestError::TooManyItems,
             Self::Gone => RequestError::ParentGone,
         }
     }

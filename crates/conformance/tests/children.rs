@@ -47,6 +47,7 @@ const FAULTS: &[(&str, &str)] = &[
     ("grants-once", "request-window"),
     ("grants-too-much", "grants-again"),
     ("grants-before-it-consumes", "back-pressure"),
+    ("ends-without-credit", "more-than-granted"),
     ("reads-only-when-it-can-write", "full-pipe"),
     ("unknown-reply", "echo"),
     ("two-replies", "one-end"),

@@ -176,6 +176,28 @@ def grants_before_it_consumes():
 
 
 @fault
+def ends_without_credit():
+    balance = 0
+    grant, receive = Parent._grant, Parent._receive
+
+    def granting(parent, lane, credit):
+        nonlocal balance
+        if lane == worker.MESSAGE_LANE:
+            balance += credit
+        grant(parent, lane, credit)
+
+    def change(parent, kind, body):
+        nonlocal balance
+        if kind == worker.MESSAGE:
+            if balance <= 0:
+                os._exit(1)
+            balance -= len(body) + worker.OVERHEAD
+        receive(parent, kind, body)
+
+    Parent._grant, Parent._receive = granting, change
+
+
+@fault
 def reads_only_when_it_can_write():
     receive = Parent._receive
 

@@ -198,7 +198,7 @@ impl Endpoint {
                 self.leave(inbox);
                 return value;
             }
-            inbox = match inbox.reader.take() {
+            inbox = match inbox.take_reader() {
                 Some(end) => self.read(inbox, end, lane.patience()),
                 None => self.sleep(inbox, lane),
             };
@@ -225,7 +225,7 @@ impl Endpoint {
                 self.leave(inbox);
                 return Some(value);
             }
-            inbox = match inbox.reader.take() {
+            inbox = match inbox.take_reader() {
                 Some(end) => self.read(inbox, end, patience),
                 None => sit(inbox, &seat, patience),
             };
@@ -335,6 +335,13 @@ impl Endpoint {
 }
 
 impl Inbox {
+    /// Takes the role, if it is free and there is room for what is read. Where there is none, a thread that
+    /// takes messages has the others woken.
+    pub(super) fn take_reader(&mut self) -> Option<ReadEnd> {
+        let full = self.session.is_full();
+        self.reader.take_if(|_| !full)
+    }
+
     /// Puts the role back where the next one takes it, and closes the input if it has ended.
     pub(super) fn give_back(&mut self, end: ReadEnd) {
         if !self.session.has_ended() {

@@ -56,8 +56,7 @@ impl Endpoint {
                 inbox = self.tick(inbox);
                 continue;
             }
-            let full = inbox.session.is_full();
-            inbox = match inbox.reader.take_if(|_| !full) {
+            inbox = match inbox.take_reader() {
                 Some(end) => self.watch_pipe(inbox, end),
                 None => self.park(inbox),
             };

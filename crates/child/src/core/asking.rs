@@ -11,7 +11,7 @@ use std::{
     task::{Poll, Waker},
 };
 
-use procession_wire::{CreditExceeded, Message, SendCredit, credit::cost, request::Asked};
+use procession_wire::{Message, SendCredit, credit::cost, request::Asked};
 
 use super::{Wakers, control::Control};
 
@@ -49,6 +49,8 @@ pub(crate) struct Place(Option<u64>);
 pub(crate) enum Lost {
     /// The parent says so.
     Failed(String),
+    /// The parent sent more items than it had credit for.
+    TooManyItems,
     /// The input has ended.
     Gone,
 }
@@ -161,24 +163,22 @@ impl Asking {
     }
 
     /// An item has come; gives whom to wake.
-    pub(super) fn item(
-        &mut self,
-        id: u64,
-        item: Message,
-        owed: &mut Control,
-    ) -> Result<Option<Waker>, CreditExceeded> {
+    pub(super) fn item(&mut self, id: u64, item: Message, owed: &mut Control) -> Option<Waker> {
         let len = item.len();
-        if self.asked.item(id, len)?.is_none() {
-            return Ok(None);
-        }
+        let Ok(asker) = self.asked.item(id, len) else {
+            // What is held for it would not be bounded any more.
+            owed.cancel(id);
+            return self.end(id, Err(Lost::TooManyItems), owed);
+        };
+        asker?;
         match self.answers.get_mut(&id) {
             Some(answer) if answer.keeps_items => {
                 answer.items.push_back(item);
-                Ok(answer.waker.take())
+                answer.waker.take()
             }
             _ => {
                 self.consumed(id, cost(len), owed);
-                Ok(None)
+                None
             }
         }
     }

@@ -11,11 +11,14 @@ use procession_wire::{
 /// Of more pings than this that wait for an answer, the newest are answered.
 const PONGS: usize = 16;
 
+/// With this many requests refused that were not told so, no more are refused that had no credit.
+const REFUSALS: usize = 1024;
+
 /// No control frame is longer.
 const LONGEST: usize = 64;
 
-/// What waits to be written, bounded: one amount a lane, the newest pings, and ends and cancels of
-/// requests that there was credit for.
+/// What waits to be written, bounded: one amount a lane, the newest pings, ends and cancels of
+/// requests that there was credit for, and so many refusals of those without.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     pongs: VecDeque<u64>,
@@ -86,6 +89,11 @@ impl Control {
 
     pub(super) fn refuse(&mut self, id: u64, why: Refusal) {
         self.refusals.push_back((id, why));
+    }
+
+    /// Whether so many refusals wait that only those of requests with credit can be added.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.refusals.len() >= REFUSALS
     }
 
     pub(super) fn refuses(&self, id: u64) -> bool {

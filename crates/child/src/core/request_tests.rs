@@ -10,10 +10,7 @@ use super::{
     Arrived, InputBuffer, Key, Lost, Place, Sendable, Session, Step,
     session::tests::{control, feed, frames, taken},
 };
-use crate::{
-    ReceiveError,
-    test_parent::{LIMIT, encoded},
-};
+use crate::test_parent::{LIMIT, encoded};
 
 fn waker() -> &'static Waker {
     Waker::noop()
@@ -71,6 +68,7 @@ fn step(session: &mut Session, id: u64) -> Option<String> {
         Poll::Ready(Step::End(Ok(reply))) => Some(format!("reply {}", reply.as_str().unwrap())),
         Poll::Ready(Step::End(Err(Lost::Failed(text)))) => Some(format!("failure {text}")),
         Poll::Ready(Step::End(Err(Lost::Gone))) => Some("gone".into()),
+        Poll::Ready(Step::End(Err(Lost::TooManyItems))) => Some("too many items".into()),
     }
 }
 
@@ -163,7 +161,7 @@ fn a_request_has_one_end_and_only_that_gives_its_credit_back() {
 }
 
 #[test]
-fn what_nobody_serves_waits_and_more_than_was_granted_is_an_error() {
+fn what_nobody_serves_waits_and_more_than_was_granted_is_refused() {
     let mut session = frames();
     let payload = || vec![0; 512 * 1024].into();
     for id in 1..=2 {
@@ -174,16 +172,60 @@ fn what_nobody_serves_waits_and_more_than_was_granted_is_an_error() {
     assert_eq!(control(&mut session), []);
     let payload = payload();
     told(&mut session, &[Frame::Request { id: 3, payload }]);
-    assert!(session.has_ended());
-    assert_eq!(
-        control(&mut session),
-        [failure(3, "more requests than were granted")]
+    assert!(!session.has_ended());
+    let owed = control(&mut session);
+    assert!(
+        owed.contains(&failure(3, "more requests than were granted")),
+        "{owed:?}"
     );
-    assert!(matches!(
-        session.next(),
-        Poll::Ready(Some(Err(ReceiveError::CreditExceeded(_))))
-    ));
     assert_eq!(queued(&mut session).len(), 2, "they are answered still");
+}
+
+#[test]
+fn items_without_credit_end_their_request_and_nothing_else() {
+    let mut session = with_credit();
+    let (kept, other) = (ask(&mut session, true), ask(&mut session, true));
+    control(&mut session);
+    let item = |id, len| Frame::Item {
+        id,
+        payload: vec![0; len].into(),
+    };
+    // The first may overshoot.
+    told(&mut session, &[item(kept, 1 << 20), item(kept, 0)]);
+    assert_eq!(control(&mut session), [Frame::Cancel { id: kept }]);
+    assert!(matches!(
+        session.requests().unwrap().poll_step(kept, waker()),
+        Poll::Ready(Step::Item(_))
+    ));
+    assert_eq!(step(&mut session, kept).as_deref(), Some("too many items"));
+    told(
+        &mut session,
+        &[
+            item(kept, 0),
+            Frame::Reply {
+                id: other,
+                payload: "the other".into(),
+            },
+        ],
+    );
+    assert_eq!(
+        step(&mut session, other).as_deref(),
+        Some("reply the other")
+    );
+    assert!(!session.has_ended());
+}
+
+#[test]
+fn refusals_that_the_parent_does_not_read_are_bounded() {
+    let mut session = frames();
+    let payload = vec![0; 2 << 20].into();
+    told(&mut session, &[Frame::Request { id: 1, payload }]);
+    for id in 2..=100_000 {
+        told(&mut session, &[request(id, "without credit")]);
+    }
+    let refused = control(&mut session).len();
+    assert!((1000..2000).contains(&refused), "{refused}");
+    assert!(!session.has_ended());
 }
 
 #[test]
@@ -360,7 +402,9 @@ fn items_are_granted_again_as_they_are_taken_and_at_once_where_none_is_kept() {
         assert!(!session.has_ended());
         control(&mut session);
         told(&mut session, &[part()]);
-        assert_eq!(session.has_ended(), keeps_items, "more than was granted");
+        let cancelled = control(&mut session) == [Frame::Cancel { id }];
+        assert_eq!(cancelled, keeps_items, "more than was granted");
+        assert!(!session.has_ended());
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
 };
 
 use procession_wire::{
-    CreditExceeded, FrameHead, Message,
+    FrameHead, Message,
     request::{Accepted, ItemCredit, Refused},
 };
 
@@ -200,14 +200,10 @@ impl Requests {
     }
 
     /// A frame that concerns a request has come.
-    pub(super) fn frame(
-        &mut self,
-        head: FrameHead,
-        payload: Message,
-    ) -> Result<(), CreditExceeded> {
+    pub(super) fn frame(&mut self, head: FrameHead, payload: Message) {
         match head {
-            FrameHead::Request { id } => return self.request(id, payload),
-            FrameHead::Item { id } => return self.item(id, payload),
+            FrameHead::Request { id } => self.request(id, payload),
+            FrameHead::Item { id } => self.item(id, payload),
             FrameHead::Reply { id } => self.reply(id, Ok(payload)),
             FrameHead::Failure { id } => {
                 let text = String::from_utf8_lossy(payload.as_bytes()).into_owned();
@@ -216,12 +212,11 @@ impl Requests {
             FrameHead::Cancel { id } => self.cancel(id),
             _ => {}
         }
-        Ok(())
     }
 
-    fn request(&mut self, id: u64, message: Message) -> Result<(), CreditExceeded> {
+    fn request(&mut self, id: u64, message: Message) {
         if self.phase == Phase::Closed {
-            return Ok(());
+            return;
         }
         let cancelled = Arc::new(Signal::default());
         self.last_serial += 1;
@@ -241,14 +236,14 @@ impl Requests {
                 self.events.wakers.push(self.servers.pop());
             }
             Ok(()) => self.owed.refuse(id, Refusal::Stopping),
-            Err(Refused::CreditExceeded(error)) => {
-                self.owed.refuse(id, Refusal::CreditExceeded);
-                return Err(error);
+            Err(refused) => {
+                // A bad id is ignored, and so is what comes faster than it can be refused.
+                if matches!(refused, Refused::CreditExceeded(_)) && !self.owed.is_crowded() {
+                    self.owed.refuse(id, Refusal::CreditExceeded);
+                }
+                self.note_due_credit();
             }
-            // It is ignored.
-            Err(_) => self.note_due_credit(),
         }
-        Ok(())
     }
 
     fn cancel(&mut self, id: u64) {
@@ -276,10 +271,9 @@ impl Requests {
         self.events.wakers.append(self.asking.grant(bytes));
     }
 
-    fn item(&mut self, id: u64, item: Message) -> Result<(), CreditExceeded> {
-        let waker = self.asking.item(id, item, &mut self.owed)?;
+    fn item(&mut self, id: u64, item: Message) {
+        let waker = self.asking.item(id, item, &mut self.owed);
         self.events.wakers.push(waker);
-        Ok(())
     }
 
     fn reply(&mut self, id: u64, end: Result<Message, Lost>) {

@@ -19,8 +19,8 @@ use std::{collections::VecDeque, io, task::Poll};
 
 use bytes::BufMut;
 use procession_wire::{
-    CreditExceeded, Features, FrameDecoder, FrameHead, Framing, Hello, LineDecoder, LineStep,
-    LineTooLong, Message, ParsedFrame, ReceiveWindow, SendCredit,
+    Features, FrameDecoder, FrameHead, Framing, Hello, LineDecoder, LineStep, LineTooLong, Message,
+    ParsedFrame, ReceiveWindow, SendCredit,
     credit::{MESSAGE_LANE, REQUEST_LANE, cost},
 };
 
@@ -33,7 +33,7 @@ use crate::ReceiveError;
 /// What the parent may have on the way to us in messages: payload bytes plus 64 a message.
 const MESSAGE_WINDOW: u64 = 4 * 1024 * 1024;
 
-/// Without credit, no more is decoded while this much is held, counted in the same way.
+/// Where there is no credit, no more is decoded while this much is held, counted in the same way.
 const HELD: u64 = 1024 * 1024;
 
 /// Decoding, credit and owed control frames of one channel. Does no input or output.
@@ -49,6 +49,8 @@ pub(crate) struct Session {
     answers: bool,
     arrived: VecDeque<Result<Message, ReceiveError>>,
     held: u64,
+    /// No more is decoded while this much is held.
+    most_held: u64,
     control: Control,
     state: State,
     untold: Untold,
@@ -87,6 +89,7 @@ struct Credit {
 impl Session {
     pub(crate) fn new(framing: Framing, limit: usize, has_input: bool, has_output: bool) -> Self {
         let frames = framing == Framing::Frames;
+        let has_credit = frames && has_input && has_output;
         Self {
             decoder: if frames {
                 Decoder::Frames(FrameDecoder::new(limit))
@@ -94,14 +97,19 @@ impl Session {
                 Decoder::Lines(LineDecoder::new(limit))
             },
             limit,
-            credit: (frames && has_input && has_output).then(|| Credit {
+            credit: has_credit.then(|| Credit {
                 send: SendCredit::new(),
                 messages: ReceiveWindow::new(MESSAGE_WINDOW),
             }),
-            requests: (frames && has_input && has_output).then(Requests::new),
+            requests: has_credit.then(Requests::new),
             answers: frames && has_output,
             arrived: VecDeque::new(),
             held: 0,
+            most_held: if has_credit {
+                MESSAGE_WINDOW + cost(limit)
+            } else {
+                HELD
+            },
             control: Control::default(),
             state: if has_input { State::Open } else { State::Ended },
             untold: Untold::default(),
@@ -296,10 +304,10 @@ impl Session {
         self.state == State::Ended
     }
 
-    /// Whether so much is held that reading must wait for the program. Never so with credit, which
-    /// bounds it already.
+    /// Whether so much is held that reading must wait for the program. Never so with a parent that
+    /// keeps to its credit: the window and one message are not that much.
     pub(crate) fn is_full(&self) -> bool {
-        self.credit.is_none() && self.held >= HELD
+        self.held >= self.most_held
     }
 
     /// True once, after the stop frame came.
@@ -312,13 +320,12 @@ impl Session {
         match frame.head {
             FrameHead::Message if self.state == State::Open => {
                 let message = Message::from_bytes(input.take(frame.payload, frame.end));
-                let granted = self
-                    .credit
-                    .as_mut()
-                    .map(|credit| credit.messages.received(len));
+                if let Some(credit) = &mut self.credit {
+                    // More than was granted is held and accounted for like the rest, while there is room.
+                    let _ = credit.messages.received(len);
+                }
                 self.arrived.push_back(Ok(message));
                 self.held += cost(len);
-                self.check(granted);
                 return;
             }
             FrameHead::Request { .. }
@@ -329,9 +336,9 @@ impl Session {
                 if self.requests.is_some() =>
             {
                 let payload = Message::from_bytes(input.take(frame.payload, frame.end));
-                let requests = self.requests.as_mut();
-                let accounted = requests.map(|requests| requests.frame(frame.head, payload));
-                self.check(accounted);
+                if let Some(requests) = &mut self.requests {
+                    requests.frame(frame.head, payload);
+                }
                 return;
             }
             FrameHead::Credit { lane, bytes } => self.granted(lane, bytes),
@@ -377,12 +384,6 @@ impl Session {
             LineStep::NeedMore => return false,
         }
         true
-    }
-
-    fn check(&mut self, granted: Option<Result<(), CreditExceeded>>) {
-        if let Some(Err(error)) = granted {
-            self.fail(ReceiveError::CreditExceeded(error));
-        }
     }
 
     fn consumed(&mut self, cost: u64) {

@@ -149,24 +149,56 @@ fn credit_is_granted_again_as_messages_are_taken() {
 }
 
 #[test]
-fn a_parent_that_ignores_credit_is_cut_off() {
-    let mut session = frames();
+fn a_parent_that_ignores_credit_is_read_again_once_there_is_room() {
+    const LEN: usize = 1 << 20;
+    let mut session = Session::new(Framing::Frames, LEN, true, true);
+    session.opening(7, &mut BytesMut::new());
     let mut input = InputBuffer::default();
-    let message = encoded(&[Frame::Message(vec![0; 1 << 20].into())]);
+    let message = encoded(&[Frame::Message(vec![0; LEN].into())]);
+    // What it was granted, and one message on top of that, are read in any case.
     for _ in 0..4 {
         feed(&mut session, &mut input, &message, 64 * 1024);
-        assert!(!session.has_ended());
+        assert!(!session.is_full());
     }
     feed(&mut session, &mut input, &message, 64 * 1024);
-    assert!(session.has_ended(), "nothing was taken");
-    for _ in 0..5 {
+    assert!(session.is_full(), "nothing was taken");
+    let ping = encoded(&[Frame::Ping(1)]);
+    feed(&mut session, &mut input, &ping, 64 * 1024);
+    assert_eq!(control(&mut session), [], "it waits with the rest");
+    assert!(session.has_backlog());
+
+    assert!(matches!(session.next(), Poll::Ready(Some(Ok(_)))));
+    assert!(!session.is_full());
+    session.decode(&mut input);
+    assert!(!session.has_backlog());
+    assert!(control(&mut session).contains(&Frame::Pong(1)));
+    for _ in 0..4 {
         assert!(matches!(session.next(), Poll::Ready(Some(Ok(_)))));
     }
-    let next = session.next();
-    let Poll::Ready(Some(Err(ReceiveError::CreditExceeded(_)))) = next else {
-        panic!("{next:?}");
-    };
-    assert!(matches!(session.next(), Poll::Ready(None)));
+    assert!(matches!(session.next(), Poll::Pending), "it goes on");
+    let granted: u64 = control(&mut session).iter().map(granted).sum();
+    assert!(granted > MESSAGE_WINDOW / 2, "and is granted more");
+}
+
+fn granted(frame: &Frame) -> u64 {
+    match frame {
+        Frame::Credit { lane: 0, bytes } => u64::from(*bytes),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The most that there is at once with a parent that keeps to its credit.
+#[test]
+fn the_window_and_the_longest_message_are_not_too_much() {
+    let mut session = frames();
+    let mut input = InputBuffer::default();
+    let window = usize::try_from(MESSAGE_WINDOW).unwrap();
+    let messages = [window - 65, LIMIT].map(|len| Frame::Message(vec![0; len].into()));
+    feed(&mut session, &mut input, &encoded(&messages), 1 << 20);
+    assert!(!session.is_full());
+    let ping = encoded(&[Frame::Ping(1)]);
+    feed(&mut session, &mut input, &ping, 100);
+    assert_eq!(control(&mut session), [Frame::Pong(1)]);
 }
 
 #[test]

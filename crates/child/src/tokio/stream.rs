@@ -65,6 +65,8 @@ impl fmt::Debug for Messages {
 pub struct MessageSink {
     parent: Parent,
     waiting: Option<Bytes>,
+    /// Where the last message that has its place ends.
+    placed: u64,
 }
 
 impl MessageSink {
@@ -72,6 +74,7 @@ impl MessageSink {
         Self {
             parent,
             waiting: None,
+            placed: 0,
         }
     }
 
@@ -80,7 +83,7 @@ impl MessageSink {
             let endpoint = self.parent.endpoint();
             let placed = ready!(endpoint.poll_place(cx, payload, Urgency::Feed));
             self.waiting = None;
-            placed?;
+            self.placed = placed?;
         }
         Poll::Ready(Ok(()))
     }
@@ -103,8 +106,9 @@ impl Sink<Message> for MessageSink {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         ready!(self.poll_place(cx))?;
         let endpoint = self.parent.endpoint();
-        let position = endpoint.flush()?;
-        endpoint.poll_written(cx, position)
+        endpoint.flush()?;
+        // Not where all that is placed ends: others may place more each time that this is polled.
+        endpoint.poll_written(cx, self.placed)
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {

@@ -1,9 +1,12 @@
 //! Messages and their credit.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use procession_wire::credit::{MESSAGE_LANE, cost};
+use procession_wire::{
+    Frame,
+    credit::{MESSAGE_LANE, cost},
+};
 
 use super::{Check, Checked, Context, check, needs_credit, require};
 use crate::{
@@ -36,6 +39,12 @@ pub(super) const CHECKS: &[Check] = &[
         "back-pressure",
         "it stops granting while it cannot send, and loses nothing",
         back_pressure,
+    ),
+    check(
+        8,
+        "more-than-granted",
+        "messages without credit may wait, and are not the end of the channel",
+        more_than_granted,
     ),
 ];
 
@@ -183,4 +192,26 @@ fn back_pressure(context: &Context<'_>) -> Checked {
         comes_back(&mut child, &payload(number, LEN))?;
     }
     Ok(())
+}
+
+fn more_than_granted(context: &Context<'_>) -> Checked {
+    const LEN: usize = 10_000;
+    let mut child = context.at_work()?;
+    needs_credit(&child)?;
+    child.settle()?;
+    let window = usize::try_from(window_of(&child)?).expect("is small");
+    // It cannot send back what it has, and has room for one window and what its pipe holds.
+    let count = (4 * window + (4 << 20)) / LEN;
+    child.subject().stop_reading();
+    for number in 0..count {
+        child.send(&Frame::Message(payload(number, LEN)));
+    }
+    // It may have stopped reading. If it reads all, that is given a little time.
+    let soon = Instant::now() + Duration::from_millis(200);
+    child.subject().all_is_written(soon);
+    child.subject().read_on();
+    for number in 0..count {
+        comes_back(&mut child, &payload(number, LEN))?;
+    }
+    child.settle()
 }

@@ -1,4 +1,11 @@
-use std::{io::Write, thread};
+use std::{
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
 
 use procession_wire::{Frame, FrameError, Framing};
 
@@ -6,8 +13,14 @@ use super::{AT_ONCE, NEVER, frames, lines};
 use crate::{
     Message, Parent, ReceiveError,
     blocking::endpoint::TICK,
+    lock,
     test_parent::{LIMIT, channel, encoded, until},
 };
+
+/// A message as long as the limit, how many of them a child holds that takes none, and more than that.
+const LONG: usize = 1 << 20;
+const HELD: usize = 5;
+const MANY: usize = 12;
 
 fn texts(parent: &Parent) -> Vec<String> {
     let texts = parent.messages().map(|m| m.unwrap().try_into().unwrap());
@@ -273,4 +286,47 @@ fn a_value_that_is_none_is_one_error_and_the_next_is_read() {
     child.send_as("one\nline", &Json).unwrap();
     drop(child);
     assert_eq!(parent.read_to_end(), b"\"one\\nline\"\n");
+}
+
+/// A parent that sends more than it was granted: it is read again once there is room, control included.
+#[test]
+fn what_is_sent_without_credit_waits_in_the_pipe() {
+    let (setup, ends, mut parent) = channel(Framing::Frames, LONG);
+    let child = Parent::over_with(setup, ends, AT_ONCE).unwrap();
+    parent.greet_without_credit();
+    let mut to_child = parent.to_child.take().unwrap();
+    let written = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&written);
+    let writing = thread::spawn(move || {
+        for number in 0..MANY {
+            let payload = vec![u8::try_from(number).unwrap(); LONG].into();
+            to_child
+                .write_all(&encoded(&[Frame::Message(payload)]))
+                .unwrap();
+            counted.store(number + 1, Ordering::SeqCst);
+        }
+        let credit = Frame::Credit { lane: 0, bytes: 1 };
+        to_child
+            .write_all(&encoded(&[Frame::Ping(1), credit]))
+            .unwrap();
+        to_child
+    });
+    until(|| lock(&child.endpoint().inbox).session.is_full());
+    let sending = child.clone();
+    let sender = thread::spawn(move || sending.send("had to wait for credit").unwrap());
+    // It does not read on for its credit.
+    until(|| child.senders_without_credit() == 1);
+    // What is held, one in the pipe, and one that is being read.
+    assert!(written.load(Ordering::SeqCst) <= HELD + 2);
+    for number in 0..MANY {
+        let message = child.receive().unwrap().unwrap();
+        assert_eq!(
+            (message.len(), message.as_bytes()[0]),
+            (LONG, u8::try_from(number).unwrap())
+        );
+    }
+    let _to_child = writing.join().unwrap();
+    sender.join().unwrap();
+    let answers = [parent.answer(), parent.answer()];
+    assert!(answers.contains(&Some(Frame::Pong(1))), "{answers:?}");
 }

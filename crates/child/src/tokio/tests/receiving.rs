@@ -1,4 +1,12 @@
-use std::{io::Write, sync::mpsc::sync_channel, thread};
+use std::{
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::sync_channel,
+    },
+    thread,
+};
 
 use futures::{StreamExt, TryStreamExt};
 use procession_wire::{Frame, FrameError, Framing};
@@ -6,10 +14,15 @@ use tokio::test;
 
 use super::{frames, lines, poll_once};
 use crate::{
-    Message, ReceiveError,
+    Message, ReceiveError, lock,
     test_parent::{LIMIT, channel, encoded, until},
     tokio::Parent,
 };
+
+/// A message as long as the limit, how many of them a child holds that takes none, and more than that.
+const LONG: usize = 1 << 20;
+const HELD: usize = 5;
+const MANY: usize = 12;
 
 async fn texts(parent: &Parent) -> Vec<String> {
     let texts = parent.messages().map(|m| m.unwrap().try_into().unwrap());
@@ -191,7 +204,7 @@ async fn without_credit_no_more_than_a_mebibyte_is_held() {
             parent.write(format!("{n}\n").as_bytes());
         }
     });
-    until(|| crate::lock(&child.endpoint().inbox).session.is_full());
+    until(|| lock(&child.endpoint().inbox).session.is_full());
     assert!(!child.input_ended());
     assert!(!writer.is_finished(), "the pipe is full");
     for n in 0..lines {
@@ -250,4 +263,45 @@ async fn a_value_that_is_none_is_one_error_and_the_next_is_read() {
     child.send_as("one\nline", &Json).await.unwrap();
     drop(child);
     assert_eq!(parent.read_to_end(), b"\"one\\nline\"\n");
+}
+
+/// A parent that sends more than it was granted: it is read again once there is room, control included.
+#[test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_without_credit_waits_in_the_pipe() {
+    let (setup, ends, mut parent) = channel(Framing::Frames, LONG);
+    let child = Parent::over(setup, ends).await.unwrap();
+    parent.greet_without_credit();
+    let mut to_child = parent.to_child.take().unwrap();
+    let written = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&written);
+    let writing = thread::spawn(move || {
+        for number in 0..MANY {
+            let payload = vec![u8::try_from(number).unwrap(); LONG].into();
+            to_child
+                .write_all(&encoded(&[Frame::Message(payload)]))
+                .unwrap();
+            counted.store(number + 1, Ordering::SeqCst);
+        }
+        let credit = Frame::Credit { lane: 0, bytes: 1 };
+        to_child
+            .write_all(&encoded(&[Frame::Ping(1), credit]))
+            .unwrap();
+        to_child
+    });
+    until(|| lock(&child.endpoint().inbox).session.is_full());
+    let sending = child.clone();
+    let sender = tokio::spawn(async move { sending.send("had to wait for credit").await.unwrap() });
+    // What is held, one in the pipe, and one that is being read.
+    assert!(written.load(Ordering::SeqCst) <= HELD + 2);
+    for number in 0..MANY {
+        let message = child.receive().await.unwrap().unwrap();
+        assert_eq!(
+            (message.len(), message.as_bytes()[0]),
+            (LONG, u8::try_from(number).unwrap())
+        );
+    }
+    sender.await.unwrap();
+    let _to_child = writing.join().unwrap();
+    let answers = [parent.answer(), parent.answer()];
+    assert!(answers.contains(&Some(Frame::Pong(1))), "{answers:?}");
 }

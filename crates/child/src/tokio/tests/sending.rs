@@ -309,3 +309,21 @@ async fn what_is_no_pipe_is_served_by_threads() {
     assert_eq!(parent.next(), Some(Frame::Bye { status: 5 }));
     copier.join().unwrap();
 }
+
+/// Where others always have more to send, a flush would never end if it was for that too.
+#[test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_of_a_sink_waits_for_what_was_fed_to_it_alone() {
+    let (setup, ends, mut parent) = channel(Framing::Frames, LIMIT);
+    let output = &ends.output.as_ref().unwrap().fd;
+    assert_eq!(fcntl_setpipe_size(output, PAGE).unwrap(), PAGE);
+    let child = Parent::over(setup, ends).await.unwrap();
+    parent.greet();
+    until(|| crate::lock(&child.endpoint().inbox).session.may_send());
+    let mut sink = child.sink();
+    sink.feed(vec![1; 3 * PAGE].into()).await.unwrap();
+    assert!(poll_once(sink.flush()).is_pending(), "the pipe is full");
+    child.feed(vec![2; 8 * PAGE]).await.unwrap();
+    assert_eq!(parent.next_message(), [1; 3 * PAGE]);
+    sink.flush().await.unwrap();
+    assert_eq!(parent.next_message(), [2; 8 * PAGE]);
+}
