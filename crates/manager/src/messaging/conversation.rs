@@ -20,7 +20,7 @@ mod answers;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use procession_wire::credit::{MESSAGE_LANE, REQUEST_LANE};
+use procession_wire::credit::{MESSAGE_LANE, MESSAGE_OVERHEAD, REQUEST_LANE};
 use procession_wire::request::{Accepted, Asked, Refused};
 use procession_wire::{FrameHead, Message};
 use tokio::runtime::Handle;
@@ -36,6 +36,8 @@ use crate::id::ProcessId;
 const REQUEST_WINDOW: u64 = 1024 * 1024;
 /// What the items of one request may cost that were not read yet, in bytes.
 const ITEM_WINDOW: u32 = 256 * 1024;
+/// Items of a request that may still come after it was cancelled.
+const LATE_ITEMS: u64 = ITEM_WINDOW as u64 / MESSAGE_OVERHEAD;
 /// Bytes of control frames that may wait for a child that does not read.
 const MAX_CONTROL: usize = 64 * 1024;
 
@@ -51,6 +53,8 @@ struct State {
     accepted: Accepted<Arc<Work>>,
     handler: Option<RequestHandler>,
     counts: RequestCounts,
+    /// Frames of control that the child may send because of what went to and fro here.
+    earned: u64,
     /// Whether the child keeps to credit; without it nothing is granted, and items wait for the pipe alone.
     with_credit: bool,
     ended: bool,
@@ -101,6 +105,7 @@ impl<W: WriteEnd> Conversation<W> {
                 accepted: Accepted::new(REQUEST_WINDOW),
                 handler,
                 counts: RequestCounts::default(),
+                earned: 0,
                 with_credit: true,
                 ended: false,
             }),
@@ -152,6 +157,7 @@ impl<W: WriteEnd> Conversation<W> {
                 return Err(AskFailure::Ended);
             }
             state.counts.asked += 1;
+            state.earned += 1;
             let (id, credit) = state.asked.ask(Arc::clone(&slot));
             (id, Some(credit).filter(|_| state.with_credit))
         };
@@ -173,10 +179,21 @@ impl<W: WriteEnd> Conversation<W> {
 
     /// Whoever asked no longer waits.
     pub(super) fn abandon(&self, id: u64, placed: bool) {
-        let open = self.lock().asked.cancel(id).is_some();
+        let open = {
+            let mut state = self.lock();
+            let open = state.asked.cancel(id).is_some();
+            state.earned += if open { LATE_ITEMS } else { 0 };
+            open
+        };
         if open && placed {
             self.outbox.cancel_request(id);
         }
+    }
+
+    /// How many frames of control the child may have sent for a reason: credit for what was sent to it, credit
+    /// for the items of its requests and cancels of them, and what crosses with our cancels.
+    pub(crate) fn earned(&self) -> u64 {
+        self.outbox.accepted() + self.lock().earned
     }
 
     /// An item was read, and there is room for more.
@@ -208,17 +225,20 @@ impl<W: WriteEnd> Conversation<W> {
         }
     }
 
-    pub(crate) fn item(&self, id: u64, item: Message) {
+    /// An item has come; `false` if nobody waits for it.
+    pub(crate) fn item(&self, id: u64, item: Message) -> bool {
         let cost = procession_wire::credit::cost(item.len());
         let mut state = self.lock();
         match state.asked.item(id, item.len()) {
-            Ok(None) => {}
+            Ok(None) => false,
             Ok(Some(slot)) => {
                 let slot = Arc::clone(slot);
                 drop(state);
-                if !slot.item(item) {
+                let kept = slot.item(item);
+                if !kept {
                     self.item_read(id, cost);
                 }
+                kept
             }
             Err(error) => {
                 let slot = state.asked.cancel(id);
@@ -228,31 +248,37 @@ impl<W: WriteEnd> Conversation<W> {
                 if let Some(slot) = slot {
                     slot.end(End::Overrun);
                 }
+                false
             }
         }
     }
 
-    pub(crate) fn reply(&self, id: u64, reply: Message) {
+    /// A reply has come; `false` if nobody waits for it.
+    pub(crate) fn reply(&self, id: u64, reply: Message) -> bool {
         self.ended_by(id, |counts| {
             counts.replies += 1;
             End::Reply(reply)
-        });
+        })
     }
 
-    pub(crate) fn failure(&self, id: u64, text: &[u8]) {
+    /// A failure has come; `false` if nobody waits for it.
+    pub(crate) fn failure(&self, id: u64, text: &[u8]) -> bool {
         self.ended_by(id, |counts| {
             counts.failures += 1;
             End::Failure(String::from_utf8_lossy(text).into_owned())
-        });
+        })
     }
 
-    fn ended_by(&self, id: u64, end: impl FnOnce(&mut RequestCounts) -> End) {
+    fn ended_by(&self, id: u64, end: impl FnOnce(&mut RequestCounts) -> End) -> bool {
         let mut state = self.lock();
-        if let Some(slot) = state.asked.end(id) {
+        let slot = state.asked.end(id);
+        let waits = slot.is_some();
+        if let Some(slot) = slot {
             let end = end(&mut state.counts);
             drop(state);
             slot.end(end);
         }
+        waits
     }
 
     /// The child no longer waits for the answer.
@@ -283,13 +309,13 @@ impl<W: WriteEnd> Conversation<W> {
         }
     }
 
-    /// The child asks.
-    pub(crate) fn request(self: &Arc<Self>, id: u64, message: Message) {
+    /// The child asks; `false` if it is only refused.
+    pub(crate) fn request(self: &Arc<Self>, id: u64, message: Message) -> bool {
         let work = Arc::<Work>::default();
         let handler = {
             let mut state = self.lock();
             if state.ended {
-                return;
+                return false;
             }
             let accepted = state.accepted.accept(id, message.len(), Arc::clone(&work));
             match accepted {
@@ -300,16 +326,18 @@ impl<W: WriteEnd> Conversation<W> {
                         id,
                         b"too many requests at once: there was no credit for this one",
                     );
-                    return;
+                    return false;
                 }
                 Err(_) => {
                     tracing::warn!(process = %self.process, id, "a request with an id that is in use is ignored");
-                    return;
+                    return false;
                 }
                 Ok(()) => {
                     if !state.with_credit {
                         state.accepted.grant(id, u32::MAX);
                     }
+                    // Credit for its items, and a cancel.
+                    state.earned += if state.handler.is_some() { 2 } else { 0 };
                     state.handler.clone()
                 }
             }
@@ -322,8 +350,10 @@ impl<W: WriteEnd> Conversation<W> {
             items: Arc::clone(self) as Arc<dyn ItemSink>,
         };
         let conversation = Arc::clone(self);
+        let is_served = handler.is_some();
         self.runtime
             .spawn(async move { conversation.answer(id, work, request, handler).await });
+        is_served
     }
 
     /// What cannot be taken in ends at once.

@@ -360,6 +360,11 @@ impl<W: WriteEnd> Outbox<W> {
         accepted == written
     }
 
+    /// How many messages were taken in.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.lock().queue.progress().0
+    }
+
     pub(crate) fn counts(&self) -> OutboxCounts {
         let state = self.lock();
         let (queued, queued_bytes) = state.queue.depth();

@@ -8,7 +8,8 @@
 //!
 //! One growing buffer carries a partial frame over to the next read; payloads are slices of it.
 //! The reader never waits for the writer, and for a subscription only where the child has no
-//! credit. From the exit on it waits for nobody: what the pipe still holds is taken past full
+//! credit; and where the child sends more that nobody waits for than its [budget](ControlBudget) allows, for
+//! that. From the exit on it waits for nobody: what the pipe still holds is taken past full
 //! buffers, up to one pipe's capacity.
 
 use std::future::poll_fn;
@@ -21,8 +22,9 @@ use procession_wire::buffer::{MAX_READ_BUFFER, READ_BUFFER, next_read};
 use procession_wire::{
     Features, FrameDecoder, FrameError, FrameHead, LineDecoder, LineStep, Message,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
+use super::budget::ControlBudget;
 use super::buffer::{Batch, Positions, SMALL_SHARE};
 use super::conversation::Conversation;
 use super::hub::{Granter, Hub};
@@ -40,6 +42,11 @@ const SMALL_READ: usize = spare::SIZE;
 
 /// The longest message that is copied out of what was read, in bytes.
 const COPIED: usize = 1024;
+
+/// A read of fewer bytes than this is a crumb, if it completes nothing.
+const CRUMB: usize = 4 * 1024;
+/// So many crumbs in a row are free: a frame may well come by a few writes.
+const MOST_CRUMBS: u8 = 16;
 
 /// The longest status text that is kept, in bytes.
 const MAX_STATUS: usize = 4 * 1024;
@@ -74,6 +81,11 @@ pub(crate) struct Reader<R, W: WriteEnd> {
     has_message: bool,
     /// After the child's last frame.
     farewell: bool,
+    budget: ControlBudget,
+    /// There may be more in the buffer, which the budget was too small for.
+    held_back: bool,
+    /// Reads in a row that brought little and completed nothing.
+    crumbs: u8,
     buffer: BytesMut,
     room: usize,
     /// The longest frame so far, up to what one read may be given room for: a child that has sent
@@ -99,9 +111,13 @@ enum Stop {
 
 impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
     pub(crate) fn new(source: Source<R>, decoder: Decoder, receivers: Receivers<W>) -> Self {
+        let earned = earned(receivers.conversation.as_deref());
         Self {
             source,
             decoder,
+            budget: ControlBudget::new(Instant::now(), earned),
+            held_back: false,
+            crumbs: 0,
             hub: receivers.hub,
             conversation: receivers.conversation,
             signs: receivers.signs,
@@ -135,8 +151,14 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
 
     async fn read(&mut self) -> OutputState {
         loop {
+            let before = self.buffer.len();
             let stopped = match self.source.next(&mut self.buffer, self.room).await {
-                Next::Data => self.decode_all().await,
+                Next::Data => {
+                    let received = self.buffer.len();
+                    let stopped = self.decode_all().await;
+                    self.count_crumb(received - before, self.buffer.len() == received);
+                    stopped
+                }
                 Next::End(state) => match self.finish(state) {
                     Ok(None) => return state,
                     Ok(Some(room)) => match room.await {
@@ -173,6 +195,30 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
         }
     }
 
+    /// Notes what a read came to. Many reads for one frame are work for nothing, unless they bring much of it.
+    fn count_crumb(&mut self, len: usize, is_incomplete: bool) {
+        if is_incomplete && len < CRUMB {
+            self.crumbs = self.crumbs.saturating_add(1);
+            if self.crumbs > MOST_CRUMBS {
+                self.budget.spend(len);
+            }
+        } else {
+            self.crumbs = 0;
+        }
+    }
+
+    /// Waits until the child may have more done that nobody waits for.
+    async fn wait_for_budget(&mut self) {
+        loop {
+            let earned = earned(self.conversation.as_deref());
+            let Some(wait) = self.budget.refill(Instant::now(), earned) else {
+                return;
+            };
+            sleep(wait).await;
+            self.source.rearm();
+        }
+    }
+
     /// Decides on the next read: more after one that was full, and nothing held while silent.
     fn make_room(&mut self) {
         if self.buffer.is_empty() {
@@ -200,12 +246,19 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
             if let Some(room) = self.decode()? {
                 room.await?;
             }
+            let mut is_done = !std::mem::take(&mut self.held_back);
             // After the messages before it.
-            let Some(limit) = self.too_long.take() else {
+            if let Some(limit) = self.too_long.take() {
+                self.hub
+                    .report(&ReceiveMessageError::MessageTooLarge { limit });
+                is_done = false;
+            }
+            if self.budget.is_exhausted() {
+                // Boxed, since few ever come here.
+                Box::pin(self.wait_for_budget()).await;
+            } else if is_done {
                 return Ok(());
-            };
-            self.hub
-                .report(&ReceiveMessageError::MessageTooLarge { limit });
+            }
         }
     }
 
@@ -232,9 +285,13 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
                 }
                 LineStep::TooLong { end } => {
                     at += end;
+                    self.budget.spend(end);
                     break Some(*limit);
                 }
-                LineStep::Skip { end } => at += end,
+                LineStep::Skip { end } => {
+                    at += end;
+                    self.budget.spend(end);
+                }
                 LineStep::NeedMore => break None,
             }
         };
@@ -248,6 +305,11 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
     }
 
     fn decode_frames(&mut self) -> Result<Option<Room<'_>>, Stop> {
+        if self.farewell {
+            self.budget.spend(self.buffer.len());
+            self.buffer.clear();
+            return Ok(None);
+        }
         let mut payloads = Positions::default();
         // What is not a message, with where its payload is.
         let mut others = Vec::new();
@@ -255,6 +317,10 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
         let lost = loop {
             if self.farewell {
                 at = self.buffer.len();
+                break None;
+            }
+            if self.budget.is_exhausted() {
+                self.held_back = true;
                 break None;
             }
             let Decoder::Frames(frames) = &mut self.decoder else {
@@ -268,7 +334,10 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
                             payloads.push(position(start)..position(end), self.likely);
                         }
                         FrameHead::Bye { .. } => self.farewell = true,
-                        head => others.push((head, start..end)),
+                        head => {
+                            self.budget.spend(end - start);
+                            others.push((head, start..end));
+                        }
                     }
                     at += frame.end;
                     self.believed = self.believed.max(frame.end.min(MAX_READ_BUFFER));
@@ -288,7 +357,10 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
         let chunk = self.buffer.split_to(at).freeze();
         // Before the messages, which may have to wait for a reader.
         for (head, payload) in others {
-            self.other(head, part(&chunk, payload));
+            let len = payload.len();
+            if self.other(head, part(&chunk, payload)) {
+                self.budget.refund(len);
+            }
         }
         if self.farewell
             && let Some(conversation) = &self.conversation
@@ -414,11 +486,11 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
         }
     }
 
-    /// Takes in a frame that is not a message.
-    fn other(&mut self, head: FrameHead, payload: Message) {
+    /// Takes in a frame that is not a message. Says whether it was one that somebody has waited for.
+    fn other(&mut self, head: FrameHead, payload: Message) -> bool {
         match head {
             // Another one changes nothing.
-            FrameHead::Hello(_) if std::mem::replace(&mut self.greeted, true) => return,
+            FrameHead::Hello(_) if std::mem::replace(&mut self.greeted, true) => return false,
             FrameHead::Hello(hello) => {
                 let with_credit = hello.features.contains(Features::CREDIT);
                 if let Some(conversation) = &self.conversation {
@@ -429,37 +501,42 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
                     conversation.greeted(with_credit);
                 }
                 self.signs.tell(|seen| seen.hello = true);
-                return;
+                return true;
             }
             FrameHead::Ready => {
                 let mut text = String::from_utf8_lossy(payload.as_bytes()).into_owned();
                 text.truncate(text.floor_char_boundary(MAX_STATUS));
                 self.signs.tell(|seen| seen.ready = Some(text.into()));
-                return;
+                return false;
             }
             FrameHead::Pong(number) => {
                 if let Some(pings) = &self.pings {
                     let missed = pings::lock(pings).pong(number, Instant::now());
                     self.signs.tell(|seen| seen.missed = missed);
                 }
-                return;
+                return false;
             }
             _ => {}
         }
         let Some(conversation) = &self.conversation else {
-            return;
+            return false;
         };
         match head {
+            FrameHead::Request { id } => return conversation.request(id, payload),
+            FrameHead::Reply { id } => return conversation.reply(id, payload),
+            FrameHead::Failure { id } => return conversation.failure(id, payload.as_bytes()),
+            FrameHead::Item { id } => return conversation.item(id, payload),
             FrameHead::Credit { lane, bytes } => conversation.credit(lane, bytes),
             FrameHead::Ping(value) => conversation.outbox().control(FrameHead::Pong(value), b""),
-            FrameHead::Request { id } => conversation.request(id, payload),
-            FrameHead::Reply { id } => conversation.reply(id, payload),
-            FrameHead::Failure { id } => conversation.failure(id, payload.as_bytes()),
-            FrameHead::Item { id } => conversation.item(id, payload),
             FrameHead::Cancel { id } => conversation.cancel(id),
             _ => {}
         }
+        false
     }
+}
+
+fn earned<W: WriteEnd>(conversation: Option<&Conversation<W>>) -> u64 {
+    conversation.map_or(0, Conversation::earned)
 }
 
 /// A payload in what was read. A small one is copied: it must not keep all the rest in memory, which

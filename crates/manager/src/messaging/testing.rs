@@ -96,6 +96,9 @@ impl ReadEnd for TestPipe {
         }
         let count = room.min(state.bytes.len());
         buffer.extend(state.bytes.drain(..count));
+        if let Some(writer) = state.writer.take() {
+            writer.wake();
+        }
         Poll::Ready(Ok(count))
     }
 

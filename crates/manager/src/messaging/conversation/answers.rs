@@ -100,6 +100,7 @@ impl<W: WriteEnd> Conversation<W> {
             let mut state = self.lock();
             if state.item_credit(id, work) == ItemCredit::Spent {
                 state.accepted.spend_item(id, item.len());
+                state.earned += 1;
                 let item = Outgoing::answer(FrameHead::Item { id }, item);
                 let queued = self.outbox.queue(item, Some(permit));
                 drop(state);

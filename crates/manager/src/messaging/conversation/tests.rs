@@ -573,7 +573,7 @@ async fn what_is_small_does_not_keep_what_was_read_with_it() {
     };
     item.encode(LIMIT, &mut bytes).expect("fits");
     let before = resident();
-    for _ in 0..100 {
+    for _ in 0..50 {
         child.output.child_writes(&bytes);
         settle().await;
     }
@@ -585,7 +585,7 @@ async fn what_is_small_does_not_keep_what_was_read_with_it() {
         held.push(item);
     }
     assert!(
-        grown < 64 << 20 && held.len() == 100,
+        grown < 32 << 20 && held.len() == 50,
         "{} items of one byte hold {} MiB",
         held.len(),
         grown >> 20
