@@ -8,12 +8,12 @@ use std::process::Command;
 
 use futures::StreamExt as _;
 use procession_manager::{
-    Event, FollowFrom, FollowLogsError, GetLogsError, LogRoute, LogStream, Logging, LogsQuery,
-    OutputState, ProcessManager, ProcessManagerHandle,
+    Event, FollowFrom, FollowLogsError, GetLogsError, LogLine, LogRoute, LogStream, Logging,
+    LogsQuery, OutputState, ProcessManager, ProcessManagerHandle,
 };
 use procession_tests::logs::{
-    ROUTES, STDOUT, all, ends, fault, file_of, follow, go_on, line, numbered, rest, sh, stdout,
-    steered, texts, written,
+    ROUTES, STDOUT, all, ends, fault, file_of, follow, go_on, line, numbered, query, rest, sh,
+    stdout, steered, texts, written,
 };
 use procession_tests::{Within as _, checked, run_directories, say};
 
@@ -377,6 +377,53 @@ fn a_full_disk_by_the_file_route() {
         drop(filler);
         child.remove().await.unwrap();
         the_manager_goes_on(&manager).await;
+        manager.shutdown().within("the shutdown").await.unwrap();
+    });
+}
+
+/// A hole of terabytes costs a child one system call. On a runtime of one thread, a query of it is answered,
+/// and neither the exit nor the shutdown waits for one that counts.
+#[test]
+fn a_hole_of_terabytes_holds_nothing_up() {
+    const LENGTH: u64 = 2 << 40;
+    let root = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let builder = ProcessManager::builder().working_directory(root.path());
+        let manager = builder.spawn().unwrap();
+        let script = "echo 0; truncate -s 2T /proc/self/fd/1; echo end; read -r x
+            echo 2; truncate -s 4T /proc/self/fd/1; exit 0";
+        let child = manager.spawn_with_handle(steered(script, stdout(LogRoute::File)));
+        let child = child.await.unwrap();
+        let mut lines = follow(&child, FollowFrom::Beginning).await;
+        for number in 0..2 {
+            assert_eq!(line(&mut lines).await.number(), number);
+        }
+        // Whoever asks while it ends: the process's task does not wait for that.
+        let asked = tokio::spawn({
+            let child = child.clone();
+            async move { all(&child).await }
+        });
+        go_on(&child).await;
+        assert_eq!(ends(&child).await, OutputState::Complete);
+        asked.await.unwrap();
+        let page = all(&child).await;
+        assert_eq!((page.written(), page.dropped()), (4, 0));
+        let length = |line: &LogLine| line.bytes().len() as u64 + line.cut_bytes();
+        let lengths: Vec<_> = page.lines().iter().map(length).collect();
+        // Each write goes to the end of the file.
+        assert_eq!(lengths, [1, LENGTH - 2 + 3, 1, LENGTH - 6]);
+        assert_eq!(page.lines()[1].bytes()[..3], [0; 3]);
+        let found: Vec<_> = rest(lines).await;
+        assert_eq!(found, page.lines()[2..]);
+        let none = query(&child, LogsQuery::last(1).containing("end")).await;
+        assert!(
+            none.lines().is_empty(),
+            "a line is searched up to the limit"
+        );
         manager.shutdown().within("the shutdown").await.unwrap();
     });
 }

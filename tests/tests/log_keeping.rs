@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use std::fs;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use procession_manager::{
@@ -10,7 +12,7 @@ use procession_manager::{
     LogsQuery, ProcessManager,
 };
 use procession_tests::logs::{
-    ROUTES, STDOUT, all, ends, follow, go_on, line, query, rest, sh, stdout, steered, texts,
+    ROUTES, STDOUT, all, ends, fault, follow, go_on, line, query, rest, sh, stdout, steered, texts,
     written,
 };
 use procession_tests::{Within as _, checked};
@@ -356,4 +358,58 @@ fn a_log_is_readable_until_its_process_is_removed() {
             }
         });
     }
+}
+
+/// What has failed may have made its log a terabyte of nothing, or have filled the disk.
+#[test]
+fn holes_are_kept_as_holes_and_of_data_the_end() {
+    const TERABYTE: u64 = 1 << 40;
+    const BOUND: u64 = 256 << 20;
+    checked(async |test| {
+        let failed = test.scratch().join("failed");
+        let builder = ProcessManager::builder().working_directory(test.scratch());
+        let manager = builder.keep_failed_logs(&failed).spawn().unwrap();
+        let sparse = "echo begin; truncate -s 1T /proc/self/fd/1; echo end; exit 3";
+        let large = "head -c 300M /dev/zero | tr '\\0' x; echo end; exit 3";
+        for (script, cut, length) in [
+            (sparse, 0, TERABYTE + 4),
+            (large, (300 << 20) + 4 - BOUND, BOUND),
+        ] {
+            let child = manager.spawn_with_handle(sh(script, stdout(LogRoute::File)));
+            let child = child.await.unwrap();
+            let mut events = child.events();
+            let report = child.wait().within("the end").await.unwrap();
+            assert_eq!(report.code(), Some(3));
+            child.remove().within("the removal").await.unwrap();
+            let path = failed.join(child.id().to_string()).join("stdout.log");
+            if cut > 0 {
+                let told = fault(&mut events).await;
+                let bytes = format!("{cut} bytes before that were cut");
+                assert!(told.contains(&bytes), "{told}");
+                assert!(told.contains(path.to_str().unwrap()), "{told}");
+            }
+            let file = fs::File::open(&path).unwrap();
+            let metadata = file.metadata().unwrap();
+            assert_eq!(metadata.len(), length);
+            assert!(metadata.blocks() * 512 <= BOUND + (1 << 20), "{metadata:?}");
+            let mut end = [0; 4];
+            file.read_exact_at(&mut end, length - 4).unwrap();
+            assert_eq!(&end, b"end\n");
+            fs::remove_file(path).unwrap();
+        }
+        // The user's own copy has all, and a shutdown without any grace keeps what has failed.
+        let child = manager.spawn_with_handle(sh(sparse, stdout(LogRoute::File)));
+        let child = child.await.unwrap();
+        child.wait().within("the end").await.unwrap();
+        let kept = test.scratch().join("kept");
+        let files = child.keep_logs(&kept).within("the copy").await.unwrap();
+        assert_eq!(fs::metadata(&files[0].1).unwrap().len(), TERABYTE + 4);
+        let child = manager.spawn_with_handle(sh(sparse, stdout(LogRoute::File)));
+        let child = child.await.unwrap();
+        child.wait().within("the end").await.unwrap();
+        let ended = manager.shutdown_with(Duration::ZERO);
+        ended.within("the shutdown").await.unwrap();
+        let path = failed.join(child.id().to_string()).join("stdout.log");
+        assert_eq!(fs::metadata(path).unwrap().len(), TERABYTE + 4);
+    });
 }

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use procession_manager::{
-    FollowFrom, GetLogsError, LogCursor, LogLine, LogRoute, LogStream, Logging, LogsQuery,
-    OutputState,
+    DEFAULT_LINE_LIMIT, FollowFrom, GetLogsError, LogCursor, LogLine, LogRoute, LogStream, Logging,
+    LogsQuery, OutputState,
 };
 use procession_tests::logs::{
     ROUTES, SOON, STDOUT, all, ends, follow, go_on, later, line, numbered, query, rest, sh, stdout,
@@ -27,7 +27,7 @@ fn special_lines() {
         (b"\0 nul \0", "\0 nul \0"),
         (b"\xff\xfe raw", "\u{fffd}\u{fffd} raw"),
     ];
-    let check = |lines: &[LogLine]| {
+    let check = |lines: &[LogLine], limit: usize| {
         assert_eq!(lines.len(), 9);
         for (number, line) in (0..).zip(lines) {
             assert_eq!((line.number(), line.stream()), (number, STDOUT));
@@ -36,8 +36,12 @@ fn special_lines() {
         for (line, (bytes, text)) in lines.iter().zip(short) {
             assert_eq!((line.bytes().as_ref(), line.text().as_ref()), (bytes, text));
         }
-        assert_eq!(lines[6].bytes().len(), LONG);
+        assert_eq!(lines[6].bytes().len(), limit);
         assert!(lines[6].bytes().iter().all(|&byte| byte == b'x'));
+        for (number, line) in (0..).zip(lines) {
+            let cut = if number == 6 { LONG - limit } else { 0 };
+            assert_eq!(line.cut_bytes(), cut as u64, "line {number}");
+        }
         assert_eq!(lines[7].bytes().as_ref(), b"");
         assert_eq!(lines[8].bytes().as_ref(), b"no newline");
     };
@@ -45,7 +49,7 @@ fn special_lines() {
         checked(async |test| {
             let child = test.spawn(sh(script, stdout(route).unlimited())).await;
             let follower = follow(&child, FollowFrom::Beginning).await;
-            check(&rest(follower).await);
+            check(&rest(follower).await, DEFAULT_LINE_LIMIT);
             assert_eq!(ends(&child).await, OutputState::Complete);
             let page = all(&child).await;
             assert_eq!(
@@ -53,8 +57,21 @@ fn special_lines() {
                 (9, 0, 0)
             );
             assert!(page.is_complete() && page.damage().is_none());
-            check(page.lines());
-            check(&rest(follow(&child, FollowFrom::Beginning).await).await);
+            check(page.lines(), DEFAULT_LINE_LIMIT);
+            for limit in [LONG, 1, 0] {
+                let cut = LogsQuery::fetch_all().line_limit(limit).containing("");
+                let page = query(&child, cut).await;
+                assert_eq!(page.lines()[6].bytes().len(), limit);
+                assert_eq!(page.lines()[6].cut_bytes(), (LONG - limit) as u64);
+                if limit == LONG {
+                    check(page.lines(), LONG);
+                }
+            }
+            let text = all(&child).await.lines()[6].text().into_owned();
+            let cut = format!("x [{} bytes cut]", LONG - DEFAULT_LINE_LIMIT);
+            assert!(text.ends_with(&cut), "{}", &text[text.len() - 40..]);
+            let again = rest(follow(&child, FollowFrom::Beginning).await).await;
+            check(&again, DEFAULT_LINE_LIMIT);
             // What is behind the long line is found without it, and the long line by what is in it.
             assert_eq!(
                 texts(query(&child, LogsQuery::last(1)).await.lines()),

@@ -4,7 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use futures::StreamExt as _;
-use procession_manager::{Cmd, FrameError, Framing, Messaging, Overflow, ReceiveMessageError};
+use procession_manager::{
+    Cmd, FollowFrom, FrameError, Framing, LogHook, LogRoute, LogStream, Logging, LogsQuery,
+    Messaging, Overflow, Readiness, ReceiveMessageError, WaitReadyError,
+};
+use procession_tests::logs::{ends, follow, query, rest, sh, texts};
 use procession_tests::{Checked, Within as _, alone, checked, fixture, procfs, programs};
 
 const MEBIBYTE: u64 = 1 << 20;
@@ -198,4 +202,86 @@ fn an_environment_of_2_gib_is_read_by_nobody() {
         .await;
         assert!(grown < 8 * MEBIBYTE, "grown by {} MiB", grown / MEBIBYTE);
     });
+}
+
+/// A line is as long as its child makes it: of a gibibyte, which is a hole on the file route and costs the child
+/// nothing, no more than the limit on lines becomes memory, whoever reads it.
+#[test]
+fn a_line_of_a_gibibyte_costs_its_limit() {
+    let _alone = alone();
+    let written = "head -c 300000000 /dev/zero | tr '\\0' x; printf '\\nlast'";
+    let hole = "truncate -s 1G /proc/self/fd/1; printf '\\nlast'";
+    for (route, script) in [
+        (LogRoute::Pipe, written),
+        (LogRoute::File, written),
+        (LogRoute::File, hole),
+    ] {
+        checked(async |test| {
+            let grown = growth(async || {
+                let hook = LogHook::new(|_, line| async move {
+                    assert!(line.bytes().len() <= 1 << 20);
+                });
+                let logging = Logging::stdout().unlimited().route(route);
+                let child = test.spawn(sh(script, logging).log_hook(hook)).await;
+                let follower = follow(&child, FollowFrom::Beginning).await;
+                ends(&child).await;
+                let is_cut = |text: &str| text.ends_with(" bytes cut]");
+                for found in [
+                    rest(follower).await,
+                    query(&child, LogsQuery::fetch_all()).await.into_lines(),
+                    query(&child, LogsQuery::last(2)).await.into_lines(),
+                    query(&child, LogsQuery::last(2).containing(""))
+                        .await
+                        .into_lines(),
+                ] {
+                    assert_eq!(found.len(), 2);
+                    assert!(is_cut(&found[0].text()) && found[0].is_ended());
+                    assert_eq!(found[1].text(), "last");
+                }
+                let last = query(&child, LogsQuery::with_offset(1)).await;
+                assert_eq!(texts(last.lines()), ["last"]);
+                let none = LogsQuery::fetch_all().containing("not there");
+                assert!(query(&child, none).await.lines().is_empty());
+                child.remove().within("the removal").await.unwrap();
+            })
+            .await;
+            assert!(
+                grown < 24 * MEBIBYTE,
+                "{route:?}: grown by {} MiB",
+                grown / MEBIBYTE
+            );
+        });
+    }
+}
+
+/// Why a process did not become ready is said by the end of its log, which is not counted for that.
+#[test]
+fn last_words_of_a_gibibyte_cost_nothing() {
+    let _alone = alone();
+    for route in [LogRoute::Pipe, LogRoute::File] {
+        checked(async |test| {
+            let grown = growth(async || {
+                let long = match route {
+                    LogRoute::File => "truncate -s 2T /proc/self/fd/2",
+                    _ => "head -c 100000000 /dev/zero | tr '\\0' x >&2",
+                };
+                let script = format!("{long}; printf '\\nwhy\\n' >&2; exit 3");
+                let logging = Logging::stderr().unlimited().route(route);
+                let never = Readiness::LogLine {
+                    stream: LogStream::Stderr,
+                    containing: "never".to_owned(),
+                };
+                let child = test.spawn(sh(&script, logging).ready_when(never)).await;
+                let stderr = match child.wait_ready().within("the exit").await {
+                    Err(WaitReadyError::ProcessExited { stderr, .. }) => stderr,
+                    other => panic!("unexpected: {other:?}"),
+                };
+                let words = stderr.lines();
+                assert_eq!(words.last().map(String::as_str), Some("why"), "{words:?}");
+                assert!(words[0].ends_with('…'), "{words:?}");
+            })
+            .await;
+            assert!(grown < 24 * MEBIBYTE, "grown by {} MiB", grown / MEBIBYTE);
+        });
+    }
 }

@@ -332,8 +332,8 @@ pub enum KeepLogsError {
     #[error("process {0} has not finished: kill it or wait for it before moving its logs")]
     StillRunning(ProcessId),
     /// The directory or a file in it could not be made or written, where what was there already is not
-    /// replaced; or a file to which a log was moved before is gone, or was changed since. All logs are where
-    /// they were.
+    /// replaced; or a file to which a log was moved before is gone, or was changed since; or the process was
+    /// removed meanwhile. All logs are where they were.
     #[error("cannot keep a log: {}: {source}", path.display())]
     IoError {
         /// The directory or file, the earlier one where it is that.

@@ -111,7 +111,9 @@ pub enum Event {
     /// At the start of the manager something was found that a dead manager had left.
     Swept(Swept),
     /// Lines of a log are lost, or may be: they cannot be written, as on a full disk, or something has
-    /// truncated or removed a file. The process goes on, and so does its log where that is possible.
+    /// truncated or removed a file, or only the end of the log of a process that has failed was
+    /// [kept](crate::ProcessManagerBuilder::keep_failed_logs). The process goes on, and so does its log where that
+    /// is possible.
     LogFault {
         /// The process.
         id: ProcessId,

@@ -57,7 +57,8 @@ pub use crate::id::ProcessId;
 pub use crate::info::ProcessInfo;
 pub use crate::lifecycle::{ExitCause, ExitReport, OutputState, ProcessState, ResourceUsage};
 pub use crate::logs::{
-    FollowFrom, LogCursor, LogFollower, LogHook, LogLine, LogPage, LogStream, LogsQuery,
+    DEFAULT_LINE_LIMIT, FollowFrom, LogCursor, LogFollower, LogHook, LogLine, LogPage, LogStream,
+    LogsQuery,
 };
 pub use crate::messaging::answering::{HandlerError, ItemError, Request, RequestHandler};
 pub use crate::messaging::hub::MessageStream;

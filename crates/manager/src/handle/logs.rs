@@ -85,7 +85,8 @@ impl ProcessHandle {
     /// Reads lines of its stdout log; of the merged log, where both streams are merged.
     ///
     /// A line is what ends with a newline; the last one counts without. What is not UTF-8 is shown
-    /// by U+FFFD. While the process runs these are the lines so far; after
+    /// by U+FFFD. A line of more than [`DEFAULT_LINE_LIMIT`](crate::DEFAULT_LINE_LIMIT) bytes is cut, and
+    /// [says so](crate::LogLine::text) at its end. While the process runs these are the lines so far; after
     /// [`wait`](Self::wait) they are all of them. Logs are readable until the process is removed.
     ///
     /// # Errors
@@ -202,13 +203,14 @@ impl ProcessHandle {
     /// is not there. Gives the files.
     ///
     /// It can be asked about its logs as before. They do not count for the manager's limit any more. On the
-    /// [file route](crate::LogRoute::File) the file is copied.
+    /// [file route](crate::LogRoute::File) the file is copied, all of it; holes in it stay holes.
     ///
     /// All of them are kept, or none. Moved again, they are copied from where they were moved before: both
     /// copies stay, and the log is in the new one. Where the user has removed or changed the earlier file,
     /// that is an error.
     ///
-    /// Not cancelled once it was polled.
+    /// Not cancelled once it has begun, which it does when it is polled and no other call moves the same logs. It is
+    /// given up where the process is removed meanwhile.
     ///
     /// # Errors
     ///

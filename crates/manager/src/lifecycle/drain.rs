@@ -55,6 +55,11 @@ impl Drain {
         self.quiet_until.min(self.bound)
     }
 
+    /// When it has been long enough, whatever still comes.
+    pub(crate) fn bound(&self) -> Instant {
+        self.bound
+    }
+
     /// Whether it has been long enough, whatever still comes.
     pub(crate) fn is_past_bound(&self, now: Instant) -> bool {
         now >= self.bound

@@ -56,8 +56,30 @@ pub(crate) enum Target {
 /// A log on the pipe route, and its writer.
 pub(crate) struct Stored {
     pub(crate) log: Arc<Log>,
-    pub(crate) appender: Arc<Mutex<Appender>>,
+    pub(crate) appender: AppenderSlot,
     pub(crate) pool: Pool,
+}
+
+/// The writer of a log, while nobody writes with it. It is taken out for that: no lock is held meanwhile.
+#[derive(Clone)]
+pub(crate) struct AppenderSlot(Arc<Mutex<Option<Box<Appender>>>>);
+
+impl AppenderSlot {
+    pub(crate) fn new(appender: Appender) -> Self {
+        Self(Arc::new(Mutex::new(Some(Box::new(appender)))))
+    }
+
+    /// Does this with the writer, unless that was lost in a panic.
+    fn with<T>(&self, work: impl FnOnce(&mut Appender) -> T) -> Option<T> {
+        let mut appender = self.lock().take()?;
+        let result = work(&mut appender);
+        *self.lock() = Some(appender);
+        Some(result)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Appender>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 pub(crate) struct Capture<R> {
@@ -70,7 +92,7 @@ impl<R: ReadEnd> Capture<R> {
     pub(crate) async fn run(mut self) -> OutputState {
         let state = self.read().await;
         match &self.target {
-            Target::Store(stored) if stored.end() => OutputState::Cut,
+            Target::Store(stored) if stored.end().await => OutputState::Cut,
             _ => state,
         }
     }
@@ -137,31 +159,43 @@ impl Stored {
     fn writer(&self) -> Writer {
         Writer {
             log: Arc::clone(&self.log),
-            appender: Arc::clone(&self.appender),
+            appender: self.appender.clone(),
         }
     }
 
     /// There is no more. Says whether lines are missing.
-    fn end(&self) -> bool {
-        let mut appender = lock(&self.appender);
-        appender.end();
+    async fn end(&self) -> bool {
+        let writer = self.writer();
+        let ended = self.pool.run(move || writer.end()).await;
+        // Without a thread this one has to do.
+        let is_broken = ended.unwrap_or_else(|_| self.writer().end());
         self.log.completed();
-        appender.is_broken()
+        is_broken
     }
 }
 
 /// What writes a log, on whatever thread.
 struct Writer {
     log: Arc<Log>,
-    appender: Arc<Mutex<Appender>>,
+    appender: AppenderSlot,
 }
 
 impl Writer {
     fn append(&self, chunk: &[u8], time: SystemTime) {
-        for trouble in lock(&self.appender).append(chunk, time) {
+        let troubles = self.appender.with(|appender| appender.append(chunk, time));
+        for trouble in troubles.into_iter().flatten() {
             self.log.troubled(&trouble);
         }
         self.log.grew();
+    }
+
+    /// Whether lines are missing.
+    fn end(&self) -> bool {
+        let ended = self.appender.with(|appender| {
+            appender.end();
+            appender.is_broken()
+        });
+        ended.unwrap_or(true)
     }
 
     /// Reads on as long as there is more, for a turn. The end, and what fails, is left to the task.
@@ -187,10 +221,6 @@ impl Writer {
             }
         }
     }
-}
-
-fn lock(appender: &Mutex<Appender>) -> MutexGuard<'_, Appender> {
-    appender.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Keeps in memory what there is room for; beyond that the process is killed.

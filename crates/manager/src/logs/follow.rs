@@ -6,7 +6,7 @@
 //!          └─ none ─► wait to be told ─────┘      none, and complete ─► end
 //! ```
 //!
-//! A follower holds no more than a batch, so a slow one costs nothing and holds up nobody. What was
+//! A follower holds no more than a batch and a line, so a slow one costs nothing and holds up nobody. What was
 //! dropped before it came to it, it is told.
 
 use std::collections::VecDeque;
@@ -17,10 +17,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
+use tokio_util::sync::CancellationToken;
 
-use super::line::{FollowFrom, LogCursor, LogLine};
+use super::line::{DEFAULT_LINE_LIMIT, FollowFrom, LogCursor, LogLine};
 use super::log::{Log, Membership};
-use super::view::Step;
+use super::view::{Step, View};
 use crate::error::FollowLogsError;
 use crate::process::pool::Pool;
 
@@ -32,7 +33,8 @@ type Reading = Pin<Box<dyn Future<Output = (Vec<Item>, Follow)> + Send>>;
 
 /// The lines of a log as they appear: a [`Stream`] of [`LogLine`]s.
 ///
-/// A line comes when it has ended, or the log has. The stream ends when the log is complete: all that
+/// A line comes when it has ended, or the log has, and is [cut](LogLine::cut_bytes) after
+/// [`DEFAULT_LINE_LIMIT`] bytes. The stream ends when the log is complete: all that
 /// could write it has gone, or its process has exited and the manager has stopped reading. Lines that were
 /// dropped, for the limit on the log's size, before this follower came to them, are told by
 /// [`FollowLogsError::Dropped`], and it goes on after them; so it does after an error. Taking an item is
@@ -121,14 +123,12 @@ impl Follow {
         while !self.over {
             // Seen before the look: what comes in between wakes it again.
             let complete = self.member.progress.borrow_and_update().complete;
-            let (log, next) = (Arc::clone(&self.member.log), self.next);
-            let batch = self.pool.run(move || batch(&log, next, complete));
-            let items = match batch.await {
-                Ok(Ok((next, items))) => {
+            let items = match self.batch(complete).await {
+                Ok((next, items)) => {
                     self.next = Some(next);
                     items
                 }
-                Ok(Err(error)) | Err(error) => {
+                Err(error) => {
                     let failed = FollowLogsError::IoError(error);
                     // What fails once may fail at once again: not before there is something new.
                     self.over = complete;
@@ -147,11 +147,28 @@ impl Follow {
         }
         (Vec::new(), self)
     }
+
+    /// The next lines that are there; and the number of the line after them.
+    async fn batch(&self, complete: bool) -> io::Result<(u64, Vec<Item>)> {
+        let (log, next) = (Arc::clone(&self.member.log), self.next);
+        let view = log.look(&self.pool).await?;
+        let given_up = CancellationToken::new();
+        let _dropped = given_up.clone().drop_guard();
+        let read = self
+            .pool
+            .run(move || batch(&log, &view, next, complete, &given_up));
+        read.await
+    }
 }
 
 /// What there is from this line on, up to a batch; and the number of the line after it.
-fn batch(log: &Log, next: Option<u64>, complete: bool) -> io::Result<(u64, Vec<Item>)> {
-    let view = log.look()?;
+fn batch(
+    log: &Log,
+    view: &View,
+    next: Option<u64>,
+    complete: bool,
+    given_up: &CancellationToken,
+) -> (u64, Vec<Item>) {
     // In the end no line is being written.
     let end = if view.complete {
         view.started
@@ -159,7 +176,7 @@ fn batch(log: &Log, next: Option<u64>, complete: bool) -> io::Result<(u64, Vec<I
         view.ended
     };
     let from = next.unwrap_or(end);
-    let mut lines = view.lines(from);
+    let mut lines = view.lines(from, DEFAULT_LINE_LIMIT, given_up);
     let mut items: Vec<Item> = Vec::new();
     let (mut bytes_left, mut end) = (BATCH_BYTES, from);
     // What has not ended is not even read: it may be long, and would be read again each time that it grows.
@@ -178,8 +195,8 @@ fn batch(log: &Log, next: Option<u64>, complete: bool) -> io::Result<(u64, Vec<I
             }
         }
     }
-    if let Some(error) = lines.damaged.take() {
+    if let Some(error) = lines.damage() {
         log.fault(format!("a part of it cannot be read: {error}"));
     }
-    Ok((end, items))
+    (end, items)
 }

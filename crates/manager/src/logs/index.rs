@@ -118,8 +118,13 @@ impl Counted {
     /// The first line that gets its time from this chunk: its number and the position that it starts at. One
     /// that started before `start` has its place elsewhere.
     pub(super) fn timed(&self, base: u64, start: u64) -> Option<(u64, u64)> {
-        let starts = (self.lines > 0).then_some((self.first, base + self.at));
-        self.ended.filter(|(_, at)| *at >= start).or(starts)
+        let ended = self.ended.filter(|(_, at)| *at >= start);
+        ended.or(self.starting(base))
+    }
+
+    /// The first line that starts in this chunk: its number and the position that it starts at.
+    pub(super) fn starting(&self, base: u64) -> Option<(u64, u64)> {
+        (self.lines > 0).then_some((self.first, base + self.at))
     }
 }
 
@@ -170,9 +175,28 @@ impl Counter {
         }
     }
 
-    /// What is open will have no more bytes: it has ended as it is.
-    pub(super) fn end_line(&mut self) {
+    /// Counts a run of this many bytes of which none is a newline.
+    pub(super) fn skip(&mut self, length: u64) -> Counted {
+        let counted = Counted {
+            first: self.started,
+            at: if self.open { length } else { 0 },
+            lines: u64::from(!self.open && length > 0),
+            ended: None,
+        };
+        if counted.lines > 0 {
+            self.open_at = self.position;
+            self.open = true;
+        }
+        self.position += length;
+        self.started += counted.lines;
+        counted
+    }
+
+    /// Begins anew at position 0: all bytes before are gone, and a line that was open has ended as it is.
+    /// The numbers of lines go on.
+    pub(super) fn restart(&mut self) {
         self.open = false;
+        self.position = 0;
     }
 
     /// How many bytes have passed.
@@ -242,6 +266,20 @@ mod tests {
             time: None,
         };
         assert_eq!(large.to_bytes(), None);
+    }
+
+    #[test]
+    fn a_run_without_newlines_counts_as_its_bytes() {
+        for before in [&b""[..], b"a", b"a\n", b"a\nb"] {
+            for length in [0_u8, 1, 9] {
+                let (mut read, mut skipped) = (Counter::default(), Counter::default());
+                read.count(before);
+                skipped.count(before);
+                let counted = read.count(&vec![0; usize::from(length)]);
+                assert_eq!(skipped.skip(u64::from(length)), counted, "{before:?}");
+                assert_eq!(skipped, read, "{before:?} {length}");
+            }
+        }
     }
 
     proptest! {

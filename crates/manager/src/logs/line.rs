@@ -45,13 +45,23 @@ impl fmt::Display for LogStream {
     }
 }
 
+/// How many bytes of a line are read unless a query says otherwise: 1 MiB. The others are
+/// [cut](LogLine::cut_bytes).
+pub const DEFAULT_LINE_LIMIT: usize = 1024 * 1024;
+
 /// One line of a log: bytes, whatever they are.
+///
+/// What a child writes without a newline is one line, however long: a hole in a log on the [file
+/// route](crate::LogRoute::File), which may be of terabytes, is a run of NUL bytes in its line. So a line is cut
+/// after [`DEFAULT_LINE_LIMIT`] bytes, or as many as a query [says](crate::LogsQuery::line_limit), and
+/// [`cut_bytes`](Self::cut_bytes) says how many more there are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
     pub(super) number: u64,
     pub(super) time: Option<SystemTime>,
     pub(super) stream: LogStream,
     pub(super) bytes: Bytes,
+    pub(super) cut: u64,
     pub(super) ended: bool,
 }
 
@@ -62,6 +72,7 @@ impl LogLine {
             time: line.time.and_then(Time::system),
             stream,
             bytes: Bytes::copy_from_slice(line.bytes),
+            cut: line.cut,
             ended: line.ended,
         }
     }
@@ -84,14 +95,24 @@ impl LogLine {
         self.stream
     }
 
-    /// What was written, without the newline at its end. A carriage return before it is still there.
+    /// What was written, without the newline at its end, and cut at the limit on lines. A carriage return before
+    /// the newline is still there.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
+    /// How many bytes of the line come after [`bytes`](Self::bytes) and were cut; 0 where it is whole.
+    pub fn cut_bytes(&self) -> u64 {
+        self.cut
+    }
+
     /// The line as text: what is not UTF-8 is shown as U+FFFD, and a carriage return at its end is left
-    /// out.
+    /// out. Of a line that was cut the text says so at its end: ` [1073741824 bytes cut]`.
     pub fn text(&self) -> Cow<'_, str> {
+        if self.cut > 0 {
+            let text = String::from_utf8_lossy(&self.bytes);
+            return format!("{text} [{} bytes cut]", self.cut).into();
+        }
         let bytes = self.bytes.strip_suffix(b"\r").unwrap_or(&self.bytes);
         String::from_utf8_lossy(bytes)
     }
@@ -238,6 +259,7 @@ mod tests {
                 number: 0,
                 time: None,
                 bytes,
+                cut: 0,
                 ended: true,
             };
             let line = LogLine::new(LogStream::Stdout, &line);
@@ -245,5 +267,14 @@ mod tests {
             assert_eq!(line.to_string(), text);
             assert_eq!(line.bytes(), bytes);
         }
+        let line = Line {
+            number: 0,
+            time: None,
+            bytes: b"begin\r",
+            cut: 7,
+            ended: true,
+        };
+        let line = LogLine::new(LogStream::Stdout, &line);
+        assert_eq!(line.text(), "begin\r [7 bytes cut]");
     }
 }

@@ -1,12 +1,14 @@
 //! One log, whichever route it is on: looked at by queries and followers, told about by its writer.
 
+use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::file::{Changed, FileLog};
+use super::file::{Changed, FileLog, Pass};
 use super::follow::LogFollower;
 use super::line::{FollowFrom, LogStream};
 use super::store::{StoreLog, Trouble};
@@ -15,6 +17,9 @@ use crate::events::Event;
 use crate::id::ProcessId;
 use crate::manager::context::Context;
 use crate::process::pool::Pool;
+
+/// Counting a file takes no longer than this where the times of what comes next are to be known.
+const AT_ONCE: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(crate) enum Route {
@@ -60,29 +65,54 @@ impl Log {
         })
     }
 
-    /// What is there now. Blocking.
-    pub(super) fn look(&self) -> io::Result<View> {
-        match &self.route {
-            Route::Pipe(log) => Ok(log.view()),
-            Route::File(log) => {
-                let changed = log.refresh(log.clock())?;
-                // What comes from here on comes while they follow.
-                self.followers.send_if_modified(|count| {
-                    log.set_followed(*count > 0);
-                    false
-                });
-                match changed {
-                    None => {}
-                    Some(Changed::Truncated(lines)) => self.fault(format!(
-                        "the file was truncated by somebody: {lines} lines are gone"
-                    )),
-                    Some(Changed::Removed) => self.fault(
-                        "the file was removed by somebody: it can be read here alone".to_owned(),
-                    ),
-                }
-                Ok(log.view())
+    /// What is there now. A file is counted on threads of the pool, slice by slice: dropped, this stops after
+    /// the one that is being counted.
+    pub(super) async fn look(self: &Arc<Self>, pool: &Pool) -> io::Result<View> {
+        let file = match &self.route {
+            Route::Pipe(log) => return Ok(log.view()),
+            Route::File(file) => file,
+        };
+        let (begun, mut pass) = (Instant::now(), None);
+        loop {
+            let turn = file.turn.take().await;
+            let log = Arc::clone(self);
+            let counted = pool.run(move || {
+                let _turn = turn;
+                log.count_slice(pass)
+            });
+            pass = counted.await??;
+            if pass.is_none() {
+                break;
             }
         }
+        // What comes from here on comes while they follow; what came while this took long did so at a time that
+        // is not known.
+        let at_once = begun.elapsed() < AT_ONCE;
+        self.followers.send_if_modified(|count| {
+            file.set_followed(*count > 0 && at_once);
+            false
+        });
+        Ok(file.view())
+    }
+
+    /// Counts a slice of its file. Blocking. Gives what is left of the pass.
+    fn count_slice(&self, pass: Option<Pass>) -> io::Result<Option<Pass>> {
+        let Route::File(log) = &self.route else {
+            return Ok(None);
+        };
+        let slice = log.count_slice(pass, log.clock())?;
+        match slice.changed {
+            None => {}
+            Some(Changed::Truncated(lines)) => self.fault(format!(
+                "the file was truncated by somebody: {lines} lines are gone"
+            )),
+            Some(Changed::Removed) => {
+                self.fault(
+                    "the file was removed by somebody: it can be read here alone".to_owned(),
+                );
+            }
+        }
+        Ok(slice.rest)
     }
 
     /// There is more of it.
@@ -134,16 +164,22 @@ impl Log {
         }
     }
 
-    /// Its files go: what cannot be read from now on is nobody's fault.
-    pub(crate) fn removed(&self) {
+    /// Its files go: what cannot be read from now on is nobody's fault. Gives the file that is not needed any
+    /// more.
+    pub(super) fn set_removed(&self) -> Option<Arc<File>> {
         self.removed.store(true, Ordering::Relaxed);
-        if let Route::File(log) = &self.route {
-            log.let_go();
+        match &self.route {
+            Route::Pipe(_) => None,
+            Route::File(log) => log.let_go(),
         }
     }
 
+    pub(super) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed)
+    }
+
     pub(super) fn fault(&self, reason: String) {
-        if self.removed.load(Ordering::Relaxed) {
+        if self.is_removed() {
             return;
         }
         tracing::warn!(process = %self.process, stream = %self.stream, reason, "a log has a fault");

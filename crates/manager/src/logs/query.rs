@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use memchr::memmem::Finder;
+use tokio_util::sync::CancellationToken;
 
 use super::index::Time;
-use super::line::{LogCursor, LogLine, LogPage, LogStream};
+use super::line::{DEFAULT_LINE_LIMIT, LogCursor, LogLine, LogPage, LogStream};
 use super::view::{Step, View};
 
 /// Which lines of a log to read. Lines are counted from 0, the first that the process wrote.
@@ -42,7 +43,8 @@ use super::view::{Step, View};
 ///
 /// What a query costs is its answer: lines that are asked for by their number, from the end or by their
 /// time are found by an index. Conditions on what a line says are checked line by line, over all that the rest
-/// of the query leaves.
+/// of the query leaves. So [`limit`](Self::limit) and [`last`](Self::last) bound the memory of an answer: each
+/// line has at most as many bytes as the [limit on lines](Self::line_limit).
 #[derive(Clone, Default, PartialEq, Eq)]
 #[must_use]
 pub struct LogsQuery {
@@ -51,6 +53,7 @@ pub struct LogsQuery {
     last: Option<usize>,
     since: Option<SystemTime>,
     until: Option<SystemTime>,
+    line_limit: Option<usize>,
     conditions: Vec<Condition>,
 }
 
@@ -155,6 +158,13 @@ impl LogsQuery {
         self
     }
 
+    /// Cuts each line after so many bytes; [`DEFAULT_LINE_LIMIT`] unless set. A line
+    /// [says](LogLine::cut_bytes) how many bytes it has more. Conditions see what is left of it.
+    pub fn line_limit(mut self, bytes: usize) -> Self {
+        self.line_limit = Some(bytes);
+        self
+    }
+
     /// Only lines with these bytes in them. May be said more than once: then all of them have to be there.
     pub fn containing(mut self, bytes: impl AsRef<[u8]>) -> Self {
         let finder = Finder::new(bytes.as_ref()).into_owned();
@@ -173,8 +183,13 @@ impl LogsQuery {
         self
     }
 
-    /// Finds the answer. Blocking.
-    pub(super) fn run(&self, view: &View, stream: LogStream) -> Result<LogPage, QueryError> {
+    /// Finds the answer. Blocking. What is given up has an answer that nobody is to see.
+    pub(super) fn run(
+        &self,
+        view: &View,
+        stream: LogStream,
+        given_up: &CancellationToken,
+    ) -> Result<LogPage, QueryError> {
         let at = |time: Option<SystemTime>| {
             let number = time.map(|time| view.since(Time::of(time)));
             match number.transpose()? {
@@ -198,17 +213,23 @@ impl LogsQuery {
             query: self,
             view,
             stream,
+            given_up,
             page: &mut page,
         };
+        let mut lines = Vec::new();
         let cursor = match self.last {
-            None => search.forward(from, to, limit),
+            None if limit == 0 => from,
+            None => search.forward(from, to, |line| {
+                lines.push(line);
+                lines.len() < limit
+            }),
             Some(count) => {
-                search.backward(from, to, count);
-                let lines = &mut search.page.lines;
+                lines = search.backward(from, to, count);
                 lines.truncate(limit);
                 to.max(from)
             }
         };
+        page.lines = lines;
         // What has more to come is to be read again.
         let open = view.started > view.ended && !view.complete && from <= view.ended;
         let cursor = if open { cursor.min(view.ended) } else { cursor };
@@ -233,6 +254,7 @@ struct Search<'a> {
     query: &'a LogsQuery,
     view: &'a View,
     stream: LogStream,
+    given_up: &'a CancellationToken,
     page: &'a mut LogPage,
 }
 
@@ -240,11 +262,11 @@ struct Search<'a> {
 const WINDOW: u64 = 4096;
 
 impl Search<'_> {
-    /// Looks through the lines from `from` up to `to`, until there are `limit`. Says where it ended.
-    fn forward(&mut self, from: u64, to: u64, limit: usize) -> u64 {
-        let mut lines = self.view.lines(from);
-        let mut page = std::mem::take(&mut self.page.lines);
-        while lines.number() < to && page.len() < limit {
+    /// Looks through the lines from `from` up to `to`, until nobody takes more. Says where it ended.
+    fn forward(&mut self, from: u64, to: u64, mut take: impl FnMut(LogLine) -> bool) -> u64 {
+        let limit = self.query.line_limit.unwrap_or(DEFAULT_LINE_LIMIT);
+        let mut lines = self.view.lines(from, limit, self.given_up);
+        while lines.number() < to {
             match lines.next() {
                 None => break,
                 Some(Step::Dropped { first, count }) => {
@@ -252,22 +274,22 @@ impl Search<'_> {
                 }
                 Some(Step::Line(line)) => {
                     let mut conditions = self.query.conditions.iter();
-                    if conditions.all(|one| one.holds(line.bytes)) {
-                        page.push(LogLine::new(self.stream, &line));
+                    if conditions.all(|one| one.holds(line.bytes))
+                        && !take(LogLine::new(self.stream, &line))
+                    {
+                        break;
                     }
                 }
             }
         }
-        let end = lines.number().min(to).max(from);
-        if let Some(error) = lines.damaged.take() {
+        if let Some(error) = lines.damage() {
             self.page.damage = Some(Arc::new(error));
         }
-        self.page.lines = page;
-        end
+        lines.number().min(to).max(from)
     }
 
     /// The last `count` of the lines from `from` up to `to`.
-    fn backward(&mut self, from: u64, to: u64, count: usize) {
+    fn backward(&mut self, from: u64, to: u64, count: usize) -> Vec<LogLine> {
         let from = from.max(self.view.first_kept().min(to));
         let window = if self.query.conditions.is_empty() {
             count as u64
@@ -276,17 +298,23 @@ impl Search<'_> {
         };
         let mut end = to;
         let mut found: VecDeque<LogLine> = VecDeque::new();
-        while end > from && found.len() < count {
+        while end > from && found.len() < count && !self.given_up.is_cancelled() {
             let begin = end.saturating_sub(window).max(from);
-            self.forward(begin, end, usize::MAX);
-            for line in self.page.lines.drain(..).rev() {
-                if found.len() < count {
-                    found.push_front(line);
+            // No more of a window than is wanted is held at any time.
+            let wanted = count - found.len();
+            let mut last: VecDeque<LogLine> = VecDeque::new();
+            self.forward(begin, end, |line| {
+                if last.len() == wanted {
+                    last.pop_front();
                 }
-            }
+                last.push_back(line);
+                true
+            });
+            last.append(&mut found);
+            found = last;
             end = begin;
         }
-        self.page.lines = found.into();
+        found.into()
     }
 }
 
@@ -294,7 +322,11 @@ impl fmt::Debug for LogsQuery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("LogsQuery");
         out.field("offset", &self.offset);
-        let numbers = [("limit", &self.limit), ("last", &self.last)];
+        let numbers = [
+            ("limit", &self.limit),
+            ("last", &self.last),
+            ("line_limit", &self.line_limit),
+        ];
         for (name, number) in numbers {
             number.map(|number| out.field(name, &number));
         }

@@ -9,6 +9,9 @@ use super::keep::Stamp;
 use super::records::Index;
 use super::view::{Content, Part, View};
 
+/// Records that wait in memory.
+pub(super) const WAITING: usize = 256;
+
 /// A file of a log, and the file of its records.
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -80,6 +83,19 @@ impl Segment {
         self.len += chunk.length;
         self.lines += counted.lines;
         self.waiting.extend(record);
+    }
+
+    /// Lets every second record go where too many wait; gives the room that they took.
+    pub(super) fn thin(&mut self) -> u64 {
+        let before = self.waiting.len();
+        if before >= WAITING {
+            let mut number = 0;
+            self.waiting.retain(|_| {
+                number += 1;
+                number % 2 == 1
+            });
+        }
+        ((before - self.waiting.len()) * RECORD) as u64
     }
 
     fn part(&self) -> Part {

@@ -21,7 +21,7 @@ use super::LogStream;
 use super::budget::Budget;
 use super::index::{Counted, Counter, RECORD, Time};
 use super::keep::Stamp;
-use super::segments::{Chunk, Segment, Segments};
+use super::segments::{Chunk, Segment, Segments, WAITING};
 use super::view::{Content, View};
 use crate::run_dir::create_new;
 
@@ -29,8 +29,6 @@ use crate::run_dir::create_new;
 const SEGMENT: u64 = 64 * 1024 * 1024;
 /// So many segments of the largest size make up a limit.
 const SEGMENTS: u64 = 8;
-/// Records that wait in memory.
-const WAITING: usize = 256;
 /// Times are told apart from here on, in microseconds.
 const TICK: u64 = 1000;
 /// There is a record for each so many bytes, whatever the time.
@@ -92,22 +90,24 @@ impl StoreLog {
     pub(super) fn moved(&self, to: &Path, bases: &[(u64, u64)], stamp: Stamp) {
         let (to, stamp) = (Arc::new(to.to_owned()), Arc::new(stamp));
         for (number, base) in bases {
-            // Locked to the end: who finds it moved finds its room given back too, and drops no other for it.
-            let mut segments = self.segments();
-            let Some(segment) = segments.get(*number) else {
-                continue;
+            let (old, size) = {
+                let mut segments = self.segments();
+                let Some(segment) = segments.get(*number) else {
+                    continue;
+                };
+                let content = Content::Named(Arc::clone(&to), *base);
+                let old = std::mem::replace(&mut segment.content, content);
+                if segment.kept.replace(Arc::clone(&stamp)).is_some() {
+                    continue;
+                }
+                (old, segment.size())
             };
-            let content = Content::Named(Arc::clone(&to), *base);
-            let old = std::mem::replace(&mut segment.content, content);
-            if segment.kept.replace(Arc::clone(&stamp)).is_some() {
-                continue;
-            }
-            // First: whoever takes the room writes at once.
+            // First: whoever takes the room writes at once. Who wants room just now drops another segment.
             if let Content::Named(path, _) = old {
                 let _ = std::fs::remove_file(&*path);
             }
             for budget in &self.budgets {
-                budget.remove(*number, segment.size());
+                budget.remove(*number, size);
             }
         }
     }
@@ -431,7 +431,8 @@ impl Appender {
         }
     }
 
-    /// Writes the records that wait to their file. Where that fails they wait on.
+    /// Writes the records that wait to their file. Where that fails they wait on, as many as may wait: of more
+    /// than that every second one goes, and times are told less finely.
     fn write_records(&mut self) {
         let Some(active) = &mut self.active else {
             return;
@@ -456,6 +457,14 @@ impl Appender {
         })();
         if let Err(error) = result {
             tracing::debug!(path = %path.display(), %error, "cannot write the index of a log yet");
+            let thinned = self
+                .log
+                .segments()
+                .get(active.number)
+                .map_or(0, Segment::thin);
+            for budget in &self.log.budgets {
+                budget.give_back(thinned);
+            }
             return;
         }
         if let Some(segment) = self.log.segments().get(active.number) {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -39,15 +40,29 @@ fn on_disk(dir: &Path) -> u64 {
 
 /// The lines of a view from this one on, and what was dropped.
 fn read(view: &View, from: u64) -> (Vec<(u64, Vec<u8>, bool)>, u64) {
+    let (found, dropped) = read_cut(view, from, DEFAULT_LINE_LIMIT);
+    let whole = found.into_iter().map(|(number, bytes, cut, ended)| {
+        assert_eq!(cut, 0, "line {number} is whole");
+        (number, bytes, ended)
+    });
+    (whole.collect(), dropped)
+}
+
+/// Its number, the bytes that are left, how many were cut, and whether it has ended.
+type CutLine = (u64, Vec<u8>, u64, bool);
+
+/// The same, with lines that are cut, each with the number of bytes that were.
+fn read_cut(view: &View, from: u64, limit: usize) -> (Vec<CutLine>, u64) {
     let (mut found, mut dropped) = (Vec::new(), 0);
-    let mut lines = view.lines(from);
+    let going_on = CancellationToken::new();
+    let mut lines = view.lines(from, limit, &going_on);
     let mut expected = from;
     while let Some(step) = lines.next() {
         match step {
             Step::Line(line) => {
                 assert_eq!(line.number, expected, "each line once and in order");
                 expected += 1;
-                found.push((line.number, line.bytes.to_vec(), line.ended));
+                found.push((line.number, line.bytes.to_vec(), line.cut, line.ended));
             }
             Step::Dropped { first, count } => {
                 assert_eq!(first, expected, "each line once and in order");
@@ -58,6 +73,30 @@ fn read(view: &View, from: u64) -> (Vec<(u64, Vec<u8>, bool)>, u64) {
     }
     assert_eq!(expected, view.started.max(from));
     (found, dropped)
+}
+
+/// Counts all that is new in a file.
+fn refresh(log: &FileLog, time: Option<Time>) -> io::Result<Option<file::Changed>> {
+    let (mut pass, mut changed) = (None, None);
+    loop {
+        let slice = log.count_slice(pass, || time)?;
+        changed = slice.changed.or(changed);
+        pass = slice.rest;
+        if pass.is_none() {
+            return Ok(changed);
+        }
+    }
+}
+
+fn answer(query: &LogsQuery, view: &View) -> LogPage {
+    let going_on = CancellationToken::new();
+    let page = query.run(view, LogStream::Stdout, &going_on);
+    page.expect("found")
+}
+
+/// A copy of all of a log.
+fn copy(route: &Route, target: PathBuf) -> Result<Copy<'_>, keep::Refused> {
+    Copy::new(route, target, None, &|| true)
 }
 
 /// The lines of a text, and whether each has its newline.
@@ -107,6 +146,17 @@ proptest! {
         let all = lines_of(&text);
         prop_assert_eq!(view.started, all.len() as u64);
         prop_assert_eq!(view.ended, all.iter().filter(|line| line.2).count() as u64);
+        // However it is cut, each line is as long as it is.
+        for limit in [0, 1, EIGHTH - 1, EIGHTH, 2 * EIGHTH + 1] {
+            let (cut, _) = read_cut(&view, 0, limit);
+            let (whole, _) = read(&view, 0);
+            prop_assert_eq!(cut.len(), whole.len());
+            for (cut, whole) in cut.into_iter().zip(whole) {
+                let kept = whole.1.len().min(limit);
+                let expected = (whole.0, &whole.1[..kept], (whole.1.len() - kept) as u64, whole.2);
+                prop_assert_eq!((cut.0, &cut.1[..], cut.2, cut.3), expected);
+            }
+        }
         let (kept, dropped) = read(&view, 0);
         let count = usize::try_from(dropped).expect("few");
         prop_assert_eq!(&kept[..], &all[count..], "nothing but the oldest is gone");
@@ -139,7 +189,8 @@ fn records_beyond_those_in_memory_are_read_from_their_file() {
                 view.since(Time::of(at(second))).expect("read"),
                 Some(second)
             );
-            let mut lines = view.lines(second);
+            let going_on = CancellationToken::new();
+            let mut lines = view.lines(second, DEFAULT_LINE_LIMIT, &going_on);
             for number in second..(second + 300).min(1000) {
                 let time = Some(Time::of(at(number)));
                 let bytes = number.to_string();
@@ -147,6 +198,7 @@ fn records_beyond_those_in_memory_are_read_from_their_file() {
                     number,
                     time,
                     bytes: bytes.as_bytes(),
+                    cut: 0,
                     ended: true,
                 };
                 assert_eq!(lines.next(), Some(Step::Line(line)));
@@ -168,14 +220,14 @@ fn the_time_of_a_line_is_that_of_its_end() {
         for (second, chunk) in (0..).zip(chunks) {
             appender.append(chunk.as_bytes(), at(second));
             io::Write::write_all(&mut writer, chunk.as_bytes()).expect("written");
-            file.refresh(|| Some(Time::of(at(second)))).expect("read");
+            refresh(&file, Some(Time::of(at(second)))).expect("read");
         }
         let view = match route {
             LogRoute::Pipe => store.view(),
             LogRoute::File => file.view(),
         };
-        let page = LogsQuery::fetch_all().run(&view, LogStream::Stdout);
-        let lines = page.expect("found").into_lines();
+        let page = answer(&LogsQuery::fetch_all(), &view);
+        let lines = page.into_lines();
         let found: Vec<_> = lines
             .iter()
             .map(|line| (line.text(), line.time()))
@@ -198,14 +250,14 @@ fn times_never_go_back() {
     for second in [5, 3, 7] {
         appender.append(b"line\n", at(second));
     }
-    let page = LogsQuery::fetch_all().run(&log.view(), LogStream::Stdout);
-    let times = page.expect("found").into_lines();
+    let page = answer(&LogsQuery::fetch_all(), &log.view());
+    let times = page.into_lines();
     let times: Vec<_> = times.iter().map(LogLine::time).collect();
     assert_eq!(times, [5, 5, 7].map(|second| Some(at(second))));
 }
 
 fn page(log: &Arc<StoreLog>, query: &LogsQuery) -> LogPage {
-    query.run(&log.view(), LogStream::Stdout).expect("found")
+    answer(query, &log.view())
 }
 
 fn numbers(page: &LogPage) -> Vec<u64> {
@@ -341,7 +393,7 @@ fn a_file_that_is_truncated_goes_on_with_its_numbers() {
     let path = root.path().join("log");
     fs::write(&path, "0\n1\n2").expect("written");
     let log = FileLog::new(Arc::new(fs::File::open(&path).expect("there")));
-    let changed = |log: &FileLog| log.refresh(|| None).expect("read");
+    let changed = |log: &FileLog| refresh(log, None).expect("read");
     assert_eq!(changed(&log), None);
     assert_eq!(read(&log.view(), 1).0, lines_of(b"0\n1\n2")[1..]);
     fs::write(&path, "3\n").expect("written");
@@ -366,12 +418,11 @@ fn times_of_a_file_are_those_that_were_observed() {
     let log = FileLog::new(Arc::new(fs::File::open(&path).expect("there")));
     for observed in [None, Some(10), Some(20), None, Some(40)] {
         io::Write::write_all(&mut writer, b"line\nline\n").expect("written");
-        log.refresh(|| observed.map(|second| Time::of(at(second))))
-            .expect("read");
+        refresh(&log, observed.map(|second| Time::of(at(second)))).expect("read");
     }
     let view = log.view();
-    let page = LogsQuery::fetch_all().run(&view, LogStream::Stdout);
-    let lines = page.expect("found").into_lines();
+    let page = answer(&LogsQuery::fetch_all(), &view);
+    let lines = page.into_lines();
     let times: Vec<_> = lines.iter().map(LogLine::time).collect();
     let expected = [None, Some(10), Some(20), None, Some(40)];
     let expected: Vec<_> = expected
@@ -413,7 +464,7 @@ fn what_is_dropped_while_it_is_moved_stays_the_users_and_gives_its_room_back_onc
         }
         let target = roots[2].path().join("stdout.log");
         let route = Route::Pipe(Arc::clone(&log));
-        let copy = Copy::new(&route, target.clone()).expect("copied");
+        let copy = copy(&route, target.clone()).expect("copied");
         // Somebody wants room, and it is this segment that is to go.
         let (number, found) = total.try_take(LEAST).expect("no room");
         assert_eq!(number, log.pieces()[0].number, "the oldest");
@@ -458,7 +509,7 @@ fn what_was_moved_out_stays_there_and_gives_its_room_back_once() {
     let targets = ["first", "second"].map(|name| root.path().join(name));
     let route = Route::Pipe(log);
     for target in &targets {
-        let copy = Copy::new(&route, target.clone()).expect("copied");
+        let copy = copy(&route, target.clone()).expect("copied");
         copy.settle();
     }
     assert!(
@@ -480,9 +531,9 @@ fn kept_again(root: &Path, change: impl Fn(&Path)) -> Result<PathBuf, keep::Refu
     assert!(appender.append(&vec![b'a'; 3 * EIGHTH], at(0)).is_empty());
     appender.end();
     let route = Route::Pipe(log);
-    let copy = |name| Copy::new(&route, root.join(name)).map(Copy::settle);
-    change(&copy("first").expect("moved"));
-    copy("second")
+    let settled = |name| copy(&route, root.join(name)).map(Copy::settle);
+    change(&settled("first").expect("moved"));
+    settled("second")
 }
 
 #[test]
@@ -549,9 +600,296 @@ fn a_segment_that_was_cut_does_not_take_the_next_ones_place_when_it_is_moved() {
     let before = read(&log.view(), 0);
     let route = Route::Pipe(Arc::clone(&log));
     let target = root.path().join("kept");
-    let copy = Copy::new(&route, target.clone()).expect("copied");
+    let copy = copy(&route, target.clone()).expect("copied");
     copy.settle();
     assert_eq!(fs::read(target).expect("there"), b"1\n2\n");
     assert_eq!(read(&log.view(), 0), before);
     assert_eq!(before.0.len(), 2);
+}
+
+/// A file of these pieces: text, or a hole of so many bytes.
+enum Sparse {
+    Text(Vec<u8>),
+    Hole(u64),
+}
+
+fn write(path: &Path, pieces: &[Sparse]) -> Arc<fs::File> {
+    let writer = fs::File::create(path).expect("made");
+    let mut length = 0;
+    for piece in pieces {
+        match piece {
+            Sparse::Text(text) => {
+                writer.write_all_at(text, length).expect("written");
+                length += text.len() as u64;
+            }
+            Sparse::Hole(hole) => length += hole,
+        }
+        writer.set_len(length).expect("grown");
+    }
+    Arc::new(fs::File::open(path).expect("there"))
+}
+
+const TERABYTE: u64 = 1 << 40;
+
+#[test]
+fn a_hole_is_a_run_of_nul_bytes_in_its_line_and_is_not_read() {
+    let root = tempfile::tempdir().expect("a directory");
+    let text = |text: &str| Sparse::Text(text.as_bytes().to_vec());
+    let pieces = [
+        text("0\n1"),
+        Sparse::Hole(TERABYTE),
+        text("\n2\n"),
+        Sparse::Hole(TERABYTE),
+        text("end\n4\n"),
+        Sparse::Hole(TERABYTE),
+    ];
+    let log = FileLog::new(write(&root.path().join("log"), &pieces));
+    assert_eq!(refresh(&log, None).expect("read"), None);
+    let view = log.view();
+    let limit = 5;
+    let nul = |before: &str| {
+        let mut bytes = before.as_bytes().to_vec();
+        bytes.resize(limit, 0);
+        bytes
+    };
+    let left = |rest: u64| TERABYTE + rest - limit as u64;
+    let expected = [
+        (0, b"0".to_vec(), 0, true),
+        (1, nul("1"), left(1), true),
+        (2, b"2".to_vec(), 0, true),
+        (3, nul(""), left(3), true),
+        (4, b"4".to_vec(), 0, true),
+        (5, nul(""), left(0), false),
+    ];
+    assert_eq!(view.started, 6);
+    for from in 0..=6_u8 {
+        let (found, dropped) = read_cut(&view, from.into(), limit);
+        assert_eq!((&found[..], dropped), (&expected[from.into()..], 0));
+    }
+    // What a search sees of a line is what the line has.
+    let page = answer(
+        &LogsQuery::fetch_all().containing("1\0").line_limit(2),
+        &view,
+    );
+    assert_eq!(numbers(&page), [1]);
+    let page = answer(&LogsQuery::fetch_all().containing("end"), &view);
+    assert_eq!(numbers(&page), [0; 0]);
+}
+
+#[test]
+fn without_an_index_the_end_of_a_long_line_is_looked_for_past_holes() {
+    let root = tempfile::tempdir().expect("a directory");
+    let pieces = [
+        Sparse::Hole(TERABYTE),
+        Sparse::Text(b"a\nb\n".to_vec()),
+        Sparse::Hole(TERABYTE),
+    ];
+    let log = FileLog::new(write(&root.path().join("log"), &pieces));
+    refresh(&log, None).expect("read");
+    let mut view = log.view();
+    view.parts[0].index = records::Index::Held(Arc::default());
+    let (found, _) = read_cut(&view, 0, 3);
+    let lengths: Vec<_> = found.iter().map(|line| line.2 + 3).collect();
+    assert_eq!(lengths[..1], [TERABYTE + 1]);
+    assert_eq!(found[1], (1, b"b".to_vec(), 0, true));
+    assert_eq!((lengths[2], found[2].3), (TERABYTE, false));
+    // And of what was given up, nothing is said.
+    let given_up = CancellationToken::new();
+    given_up.cancel();
+    let mut lines = view.lines(0, 3, &given_up);
+    assert_eq!(lines.next(), Some(Step::Dropped { first: 0, count: 3 }));
+    assert_eq!(lines.next(), None);
+    assert!(lines.damage().is_none());
+}
+
+#[test]
+fn a_file_is_counted_in_slices_and_what_is_counted_can_be_read() {
+    let root = tempfile::tempdir().expect("a directory");
+    let line = vec![b'a'; 1023];
+    let mut text = Vec::new();
+    let count = 5 * file::SLICE / 2048;
+    for _ in 0..count {
+        text.extend_from_slice(&line);
+        text.push(b'\n');
+    }
+    let log = FileLog::new(write(&root.path().join("log"), &[Sparse::Text(text)]));
+    let (mut pass, mut counted) = (None, Vec::new());
+    loop {
+        let slice = log.count_slice(pass, || None).expect("read");
+        let view = log.view();
+        counted.push(view.started);
+        let last = read(&view, view.started - 1).0;
+        assert_eq!(last, [(view.started - 1, line.clone(), true)]);
+        pass = slice.rest;
+        if pass.is_none() {
+            break;
+        }
+    }
+    let slice = file::SLICE / 1024;
+    assert_eq!(counted, [slice, 2 * slice, count]);
+    // The line after a long one is found without that.
+    let length = 3 * file::SLICE;
+    let pieces = [
+        Sparse::Text(vec![b'b'; usize::try_from(length).expect("fits")]),
+        Sparse::Text(b"\nafter\nlast".to_vec()),
+    ];
+    let log = FileLog::new(write(&root.path().join("long"), &pieces));
+    refresh(&log, None).expect("read");
+    let records::Index::Held(records) = log.view().parts[0].index.clone() else {
+        panic!("held");
+    };
+    let places: Vec<_> = records.iter().map(|one| (one.line, one.offset)).collect();
+    assert_eq!(places, [(0, 0), (1, length + 1)]);
+}
+
+#[test]
+fn one_who_truncates_over_and_over_keeps_nobody() {
+    let root = tempfile::tempdir().expect("a directory");
+    let path = root.path().join("log");
+    let length = 2 * usize::try_from(file::SLICE).expect("fits");
+    let log = FileLog::new(write(&path, &[Sparse::Text(vec![b'a'; length])]));
+    let mut pass = None;
+    for (byte, more) in [(b'a', true), (b'b', true), (b'c', false)] {
+        fs::write(&path, vec![byte; length]).expect("written");
+        pass = log.count_slice(pass, || None).expect("read").rest;
+        assert_eq!(pass.is_some(), more, "{byte}");
+    }
+    // Positions do not add up to more than a number can be.
+    for _ in 0..3 {
+        let file = fs::File::create(&path).expect("truncated");
+        file.set_len((1 << 44) - 4096).expect("grown");
+        refresh(&log, None).expect("read");
+        assert_eq!(log.view().end, (1 << 44) - 4096);
+    }
+}
+
+#[test]
+fn records_that_cannot_be_written_are_bounded() {
+    let root = tempfile::tempdir().expect("a directory");
+    // The child may make what has this name.
+    fs::create_dir(root.path().join("stdout.index")).expect("made");
+    let process = Budget::new(None);
+    let (mut appender, log) = Appender::new(
+        root.path(),
+        LogStream::Stdout,
+        Arc::clone(&process),
+        Budget::new(None),
+    );
+    for second in 0..10_000 {
+        appender.append(b"line\n", at(second));
+        let view = log.view();
+        let records::Index::Named { waiting, .. } = &view.parts[0].index else {
+            panic!("in a file");
+        };
+        assert!(waiting.len() <= segments::WAITING, "{}", waiting.len());
+        let size = 16 * waiting.len() as u64 + view.end;
+        assert_eq!(process.bytes(), size, "what is not there takes no room");
+    }
+    assert_eq!(
+        read(&log.view(), 9_999).0,
+        [(9_999, b"line".to_vec(), true)]
+    );
+}
+
+#[test]
+fn no_more_lines_of_a_window_are_held_than_are_wanted() {
+    let root = tempfile::tempdir().expect("a directory");
+    let (mut appender, log) = log(root.path(), None);
+    for number in 0..10_000 {
+        appender.append(format!("{number}\n").as_bytes(), at(0));
+    }
+    let last = LogsQuery::last(3).containing("");
+    assert_eq!(numbers(&page(&log, &last)), [9_997, 9_998, 9_999]);
+    let all = LogsQuery::last(6_000).containing("");
+    assert_eq!(
+        numbers(&page(&log, &all)),
+        (4_000..10_000).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_copy_keeps_holes_and_no_more_data_than_it_may() {
+    let root = tempfile::tempdir().expect("a directory");
+    let block = |byte: u8| Sparse::Text(vec![byte; 64 * 1024]);
+    let pieces = [
+        block(b'a'),
+        Sparse::Hole(TERABYTE),
+        block(b'b'),
+        Sparse::Hole(TERABYTE),
+        block(b'c'),
+        Sparse::Hole(TERABYTE),
+    ];
+    let block = 64 * 1024;
+    let whole = 3 * (TERABYTE + block);
+    let file = write(&root.path().join("log"), &pieces);
+    let route = Route::File(Arc::new(FileLog::new(file)));
+    let target = root.path().join("kept");
+    // The bound on data, and how much of the beginning is not there.
+    let table = [
+        (None, 0),
+        (Some(3 * block), 0),
+        (Some(2 * block), block + TERABYTE),
+        (Some(block + 1), block + TERABYTE + block - 1),
+        (Some(0), whole),
+    ];
+    for (data, cut) in table {
+        let copy = Copy::new(&route, target.clone(), data, &|| true).expect("copied");
+        assert_eq!(copy.cut(), cut, "{data:?}");
+        copy.settle();
+        let kept = fs::File::open(&target).expect("there");
+        let metadata = kept.metadata().expect("there");
+        assert_eq!(metadata.len(), whole - cut, "{data:?}");
+        let bound = data.unwrap_or(3 * block).min(3 * block);
+        assert!(metadata.blocks() * 512 <= bound + 4 * block, "{data:?}");
+        for (place, byte) in [(0, b'a'), (1, b'b'), (2, b'c')] {
+            let place = place * (TERABYTE + block);
+            for (at, byte) in [(place, byte), (place + block - 1, byte), (place + block, 0)] {
+                let mut found = [0xff];
+                if at >= cut && at < whole {
+                    kept.read_exact_at(&mut found, at - cut).expect("there");
+                    assert_eq!(found, [byte], "{data:?} {at}");
+                }
+            }
+        }
+        fs::remove_file(&target).expect("removed");
+    }
+    // Given up, it leaves nothing behind.
+    for route in [route, Route::Pipe(one_segment(root.path()))] {
+        let (_, error) = Copy::new(&route, target.clone(), Some(0), &|| false)
+            .err()
+            .expect("given up");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(!target.exists());
+    }
+}
+
+fn one_segment(root: &Path) -> Arc<StoreLog> {
+    let (mut appender, log) = log(root, None);
+    appender.append(b"line\n", at(0));
+    appender.end();
+    log
+}
+
+#[test]
+fn times_that_are_known_now_and_then_are_bounded() {
+    let root = tempfile::tempdir().expect("a directory");
+    let path = root.path().join("log");
+    let mut writer = fs::File::create(&path).expect("made");
+    let log = FileLog::new(Arc::new(fs::File::open(&path).expect("there")));
+    let count = 2 * file::RECORDS as u64;
+    for second in 0..count {
+        io::Write::write_all(&mut writer, b"line\n").expect("written");
+        let observed = (second % 2 == 1).then(|| Time::of(at(second)));
+        refresh(&log, observed).expect("read");
+    }
+    let view = log.view();
+    let records::Index::Held(held) = &view.parts[0].index else {
+        panic!("held");
+    };
+    assert!(held.len() <= file::RECORDS, "{}", held.len());
+    let page = answer(&LogsQuery::last(2), &view);
+    let times: Vec<_> = page.lines().iter().map(LogLine::time).collect();
+    assert_eq!(times, [None, Some(at(count - 1))]);
+    let first = answer(&LogsQuery::with_limit(2), &view);
+    assert!(first.lines().iter().all(|line| line.time().is_none()));
 }

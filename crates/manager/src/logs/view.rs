@@ -11,6 +11,9 @@
 //! because the file was truncated or removed, is not there either. Lines are found by the [`records`] of
 //! their part.
 //!
+//! A line is as long as the child makes it, so no more of it is read than the limit on lines says, and holes
+//! in it are stepped over.
+//!
 //! [`records`]: super::records
 
 use std::collections::VecDeque;
@@ -21,6 +24,9 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
+use super::extents::Extents;
 use super::index::{Record, Records, Time, partition};
 use super::records::{Index, OpenIndex};
 use super::store::StoreLog;
@@ -144,11 +150,18 @@ impl View {
         moved.map_or(opened, |content| content.open())
     }
 
-    /// Reads from this line on.
-    pub(super) fn lines(&self, from: u64) -> Lines<'_> {
+    /// Reads from this line on, of each line as many bytes as the limit says, until it is given up.
+    pub(super) fn lines<'a>(
+        &'a self,
+        from: u64,
+        limit: usize,
+        given_up: &'a CancellationToken,
+    ) -> Lines<'a> {
         Lines {
             view: self,
             number: from,
+            limit,
+            given_up,
             open: None,
             damaged: None,
         }
@@ -161,6 +174,8 @@ pub(super) struct Line<'a> {
     pub(super) number: u64,
     pub(super) time: Option<Time>,
     pub(super) bytes: &'a [u8],
+    /// So many bytes of it come after these.
+    pub(super) cut: u64,
     pub(super) ended: bool,
 }
 
@@ -180,85 +195,182 @@ pub(super) enum Step<'a> {
 pub(super) struct Lines<'a> {
     view: &'a View,
     number: u64,
-    open: Option<OpenPart>,
+    limit: usize,
+    given_up: &'a CancellationToken,
+    open: Option<OpenPart<'a>>,
     /// Why a part that is kept could not be read; the last of them.
-    pub(super) damaged: Option<io::Error>,
+    damaged: Option<io::Error>,
 }
 
-/// A line in the buffer: when it began to arrive, where it is, and whether it has ended.
-type Placed = (Option<Time>, Range<usize>, bool);
-
-/// Reading in a part, at the start of a line. The buffer holds what was read and not used.
+/// A line that was found: what the buffer has of it, how long it is, and whether it has its newline.
 #[derive(Debug)]
-struct OpenPart {
-    part: usize,
+struct Found {
+    bytes: Range<usize>,
+    length: u64,
+    ended: bool,
+}
+
+/// A line that was found, and when it began to arrive.
+type Timed = (Option<Time>, Found);
+
+/// Reading in a part, at the start of a line. The buffer holds what was read and not used: no more than twice
+/// the limit on lines, and a block.
+#[derive(Debug)]
+struct OpenPart<'a> {
+    number: usize,
+    part: &'a Part,
     file: Arc<File>,
     base: u64,
     /// What is left of the part behind the buffer.
     offset: u64,
-    end: u64,
     buffer: Vec<u8>,
     begin: usize,
     time: Option<Time>,
     records: VecDeque<Record>,
     next_record: u64,
+    given_up: &'a CancellationToken,
 }
 
-impl OpenPart {
+impl OpenPart<'_> {
     /// Reads more behind what is in the buffer. False at the end of the part.
     fn fill(&mut self) -> io::Result<bool> {
-        if self.offset == self.end {
+        if self.offset == self.part.len {
             return Ok(false);
         }
+        self.goes_on()?;
         if self.begin > 0 {
             self.buffer.drain(..self.begin);
             self.begin = 0;
         }
         let kept = self.buffer.len();
         let room = BLOCK.max(kept) as u64;
-        let room = usize::try_from(room.min(self.end - self.offset)).unwrap_or(BLOCK);
+        let room = usize::try_from(room.min(self.part.len - self.offset)).unwrap_or(BLOCK);
         self.buffer.resize(kept + room, 0);
-        let read = loop {
-            match self
-                .file
-                .read_at(&mut self.buffer[kept..], self.base + self.offset)
-            {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => break other,
-            }
-        };
+        let read = read_at(
+            &self.file,
+            &mut self.buffer[kept..],
+            self.base + self.offset,
+        );
         self.buffer.truncate(kept + *read.as_ref().unwrap_or(&0));
-        match read? {
-            0 => Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "it was truncated",
-            )),
-            count => {
-                self.offset += count as u64;
-                Ok(true)
+        self.offset += read? as u64;
+        Ok(true)
+    }
+
+    fn goes_on(&self) -> io::Result<()> {
+        if self.given_up.is_cancelled() {
+            return Err(io::Error::other("nobody waits for it any more"));
+        }
+        Ok(())
+    }
+
+    /// Finds the end of the line that starts at `begin` and has this number in the part, and goes behind it.
+    /// What is over the limit is not in the buffer.
+    fn line(&mut self, number: u64, limit: usize) -> io::Result<Found> {
+        let mut seen = 0;
+        loop {
+            let found = memchr::memchr(b'\n', &self.buffer[self.begin + seen..]);
+            seen = found.map_or(self.buffer.len() - self.begin, |found| seen + found);
+            if found.is_none() && seen > limit {
+                return self.long_line(number, limit);
+            }
+            if found.is_some() || !self.fill()? {
+                let ended = found.is_some();
+                let begin = self.begin;
+                self.begin += seen + usize::from(ended);
+                return Ok(Found {
+                    bytes: begin..begin + seen.min(limit),
+                    length: seen as u64,
+                    ended,
+                });
             }
         }
     }
 
-    /// Finds the end of the line that starts at `begin`: how long it is, and whether it has its newline.
-    fn line(&mut self) -> io::Result<(usize, bool)> {
-        let mut seen = 0;
-        loop {
-            if let Some(found) = memchr::memchr(b'\n', &self.buffer[self.begin + seen..]) {
-                return Ok((seen + found, true));
+    /// Goes behind a line that is longer than the limit, without reading it where its end is known. All of the
+    /// buffer is of that line.
+    fn long_line(&mut self, number: u64, limit: usize) -> io::Result<Found> {
+        let start = self.offset - (self.buffer.len() - self.begin) as u64;
+        let (end, ended) = self.end_of(number)?;
+        self.buffer.drain(..self.begin);
+        self.buffer.truncate(limit);
+        self.begin = self.buffer.len();
+        self.offset = end + u64::from(ended);
+        Ok(Found {
+            bytes: 0..self.begin,
+            length: end - start,
+            ended,
+        })
+    }
+
+    /// Where the line of this number ends that goes on behind the buffer, and whether it has its newline.
+    fn end_of(&self, number: u64) -> io::Result<(u64, bool)> {
+        if number + 1 == self.part.lines {
+            // The last that starts in the part reaches to its end.
+            let ended = self.byte(self.part.len - 1)? == b'\n';
+            return Ok((self.part.len - u64::from(ended), ended));
+        }
+        if let Ok(index) = self.part.index.open() {
+            let at = partition(&index, |record| record.line <= number)?;
+            if at < index.count()
+                && let next = index.get(at)?
+                && next.line == number + 1
+                && next.offset > self.offset
+                && self.byte(next.offset - 1)? == b'\n'
+            {
+                return Ok((next.offset - 1, true));
             }
-            seen = self.buffer.len() - self.begin;
-            if !self.fill()? {
-                return Ok((seen, false));
+        }
+        let (mut extents, mut offset) = (Extents::default(), self.offset);
+        let mut block = vec![0; BLOCK];
+        while offset < self.part.len {
+            self.goes_on()?;
+            let data = extents.data(&self.file, self.base + offset)?;
+            offset = data.start.saturating_sub(self.base).min(self.part.len);
+            let room = (data.end.saturating_sub(self.base)).min(self.part.len) - offset;
+            let room = usize::try_from(room).unwrap_or(BLOCK).min(BLOCK);
+            if room == 0 {
+                continue;
             }
+            let read = read_at(&self.file, &mut block[..room], self.base + offset)?;
+            if let Some(found) = memchr::memchr(b'\n', &block[..read]) {
+                return Ok((offset + found as u64, true));
+            }
+            offset += read as u64;
+        }
+        Ok((offset, false))
+    }
+
+    fn byte(&self, offset: u64) -> io::Result<u8> {
+        let mut byte = [0];
+        self.file.read_exact_at(&mut byte, self.base + offset)?;
+        Ok(byte[0])
+    }
+}
+
+/// Reads what there is, which is something.
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(buffer, offset) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) => {
+                let text = "it was truncated";
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+            }
+            other => return other,
         }
     }
 }
 
-impl Lines<'_> {
+impl<'a> Lines<'a> {
     /// The number of the line that comes next.
     pub(super) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Why a part that is kept could not be read. Nothing where it was given up.
+    pub(super) fn damage(&mut self) -> Option<io::Error> {
+        let damaged = self.damaged.take();
+        damaged.filter(|_| !self.given_up.is_cancelled())
     }
 
     /// None at the end. What cannot be read is told as dropped.
@@ -268,13 +380,15 @@ impl Lines<'_> {
             return None;
         }
         match self.advance() {
-            Ok(Some((time, line, ended))) => {
+            Ok(Some((time, found))) => {
                 self.number += 1;
+                let kept = found.bytes.len() as u64;
                 Some(Step::Line(Line {
                     number,
                     time,
-                    bytes: &self.open.as_ref()?.buffer[line],
-                    ended,
+                    bytes: &self.open.as_ref()?.buffer[found.bytes],
+                    cut: found.length - kept,
+                    ended: found.ended,
                 }))
             }
             Ok(None) => Some(Step::Dropped {
@@ -296,11 +410,11 @@ impl Lines<'_> {
         }
     }
 
-    /// Puts the next line into the buffer: its time, where it is, and whether it has ended. None after
-    /// having gone past lines that are not there. An error is of a part.
-    fn advance(&mut self) -> Result<Option<Placed>, (usize, io::Error)> {
+    /// Puts the next line into the buffer, and says when it began to arrive. None after having gone past lines
+    /// that are not there. An error is of a part.
+    fn advance(&mut self) -> Result<Option<Timed>, (usize, io::Error)> {
         let parts = &self.view.parts;
-        let stale = |open: &OpenPart| self.number >= parts[open.part].lines_end();
+        let stale = |open: &OpenPart<'_>| self.number >= open.part.lines_end();
         if self.open.as_ref().is_some_and(stale) {
             self.open = None;
         }
@@ -316,17 +430,16 @@ impl Lines<'_> {
                 self.number = found.first;
                 return Ok(None);
             }
-            let open = seek(self.view, part, self.number).map_err(|error| (part, error))?;
+            let open = self.seek(part).map_err(|error| (part, error))?;
             self.open.insert(open)
         };
         let of_part = |part| move |error| (part, error);
-        let here = open.part;
-        let (length, ended) = open.line().map_err(of_part(here))?;
-        let begin = open.begin;
-        let time = open.time_of(self.number - parts[here].first, &parts[here]);
-        open.begin += length + usize::from(ended);
-        if ended {
-            return Ok(Some((time, begin..begin + length, true)));
+        let here = open.number;
+        let number = self.number - open.part.first;
+        let mut found = open.line(number, self.limit).map_err(of_part(here))?;
+        let time = open.time_of(number);
+        if found.ended {
+            return Ok(Some((time, found)));
         }
         // It goes on in the parts after this one, if those are there.
         let mut before = &parts[here];
@@ -335,11 +448,10 @@ impl Lines<'_> {
                 self.number += 1;
                 return Ok(None);
             }
-            // All up to the first line that starts in it belongs to this one.
-            let share = if next.lines > 0 { next.at } else { next.len };
-            open.take(self.view, next, share).map_err(of_part(part))?;
-            if next.lines > 0 || open.buffer.last() == Some(&b'\n') {
-                return Ok(Some((time, begin..open.buffer.len() - 1, true)));
+            open.take(self.view, next, &mut found, self.limit)
+                .map_err(of_part(part))?;
+            if found.ended {
+                return Ok(Some((time, found)));
             }
             before = next;
         }
@@ -347,25 +459,91 @@ impl Lines<'_> {
             self.number += 1;
             return Ok(None);
         }
-        Ok(Some((time, begin..open.buffer.len(), false)))
+        Ok(Some((time, found)))
+    }
+
+    /// Opens a part at the start of the next line, which starts in it.
+    fn seek(&self, number: usize) -> io::Result<OpenPart<'a>> {
+        let part = &self.view.parts[number];
+        let relative = self.number - part.first;
+        let (file, base) = self.view.open(part)?;
+        let mut record = Record {
+            line: 0,
+            offset: part.at,
+            time: part.time,
+        };
+        let mut next_record = 0;
+        // Without its index a part is read from its start.
+        if let Ok(index) = part.index.open() {
+            next_record = partition(&index, |record| record.line <= relative).unwrap_or(0);
+            if next_record > 0
+                && let Ok(found) = index.get(next_record - 1)
+            {
+                record = found;
+            }
+        }
+        let mut open = OpenPart {
+            number,
+            part,
+            file,
+            base,
+            offset: record.offset,
+            buffer: Vec::new(),
+            begin: 0,
+            time: record.time,
+            records: VecDeque::new(),
+            next_record,
+            given_up: self.given_up,
+        };
+        for line in record.line..relative {
+            if !open.line(line, BLOCK)?.ended {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "it is not what was written",
+                ));
+            }
+        }
+        Ok(open)
     }
 }
 
-impl OpenPart {
-    /// Adds the first bytes of a part that follows.
-    fn take(&mut self, view: &View, part: &Part, share: u64) -> io::Result<()> {
+impl OpenPart<'_> {
+    /// Adds to a line what it has in a part that follows: all up to the first line that starts there.
+    fn take(
+        &mut self,
+        view: &View,
+        part: &Part,
+        found: &mut Found,
+        limit: usize,
+    ) -> io::Result<()> {
+        let share = if part.lines > 0 { part.at } else { part.len };
+        let Some(last) = share.checked_sub(1) else {
+            return Ok(());
+        };
         let (file, base) = view.open(part)?;
-        let share = usize::try_from(share).map_err(io::Error::other)?;
+        let room = limit - found.bytes.len();
+        let room = usize::try_from(share).unwrap_or(room).min(room);
         let kept = self.buffer.len();
-        self.buffer.resize(kept + share, 0);
-        file.read_exact_at(&mut self.buffer[kept..], base)
+        self.buffer.resize(kept + room, 0);
+        file.read_exact_at(&mut self.buffer[kept..], base)?;
+        found.ended = part.lines > 0 || {
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, base + last)?;
+            byte == *b"\n"
+        };
+        found.length += share - u64::from(found.ended);
+        found.bytes.end += room;
+        if found.ended && room as u64 == share {
+            found.bytes.end -= 1;
+        }
+        Ok(())
     }
 
     /// When a line arrived, by its number in the part; lines are asked for in their order.
-    fn time_of(&mut self, line: u64, part: &Part) -> Option<Time> {
+    fn time_of(&mut self, line: u64) -> Option<Time> {
         loop {
             if self.records.is_empty()
-                && let Ok(index) = part.index.open()
+                && let Ok(index) = self.part.index.open()
                 && self.next_record < index.count()
             {
                 self.records = index.some(self.next_record).unwrap_or_default();
@@ -378,49 +556,4 @@ impl OpenPart {
             self.next_record += 1;
         }
     }
-}
-
-/// Opens a part at the start of a line that starts in it.
-fn seek(view: &View, number: usize, line: u64) -> io::Result<OpenPart> {
-    let part = &view.parts[number];
-    let relative = line - part.first;
-    let (file, base) = view.open(part)?;
-    let mut record = Record {
-        line: 0,
-        offset: part.at,
-        time: part.time,
-    };
-    let mut next_record = 0;
-    // Without its index a part is read from its start.
-    if let Ok(index) = part.index.open() {
-        next_record = partition(&index, |record| record.line <= relative).unwrap_or(0);
-        if next_record > 0
-            && let Ok(found) = index.get(next_record - 1)
-        {
-            record = found;
-        }
-    }
-    let mut open = OpenPart {
-        part: number,
-        file,
-        base,
-        offset: record.offset,
-        end: part.len,
-        buffer: Vec::new(),
-        begin: 0,
-        time: record.time,
-        records: VecDeque::new(),
-        next_record,
-    };
-    for _ in record.line..relative {
-        let (length, _) = open.line()?;
-        open.begin += length + 1;
-        if open.begin > open.buffer.len() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "it is not what was written",
-            ));
-        }
-    }
-    Ok(open)
 }

@@ -68,7 +68,11 @@ impl Watch {
             let now = self.length();
             if length != Some(now) {
                 length = Some(now);
-                self.grew().await;
+                tokio::select! {
+                    biased;
+                    () = self.exit.wait() => return,
+                    () = self.grew() => {}
+                }
             }
             let changed = async {
                 match &change {
@@ -89,7 +93,8 @@ impl Watch {
 
     /// After the exit: until nobody can write any more, or it has been long enough.
     async fn drain(&self) -> OutputState {
-        let (mut length, exited) = (self.length(), starts::mark());
+        // Not what was counted when the exit came: followers are told of the rest of that too.
+        let (mut length, exited) = (None, starts::mark());
         let now = || Instant::now().into_std();
         let mut drain = Drain::new(self.bounds, now(), !exited.is_past());
         loop {
@@ -102,10 +107,11 @@ impl Watch {
                     tracing::debug!(%error, "cannot tell whether a log is still open");
                 }
             }
-            let new = self.length();
+            let new = Some(self.length());
             if std::mem::replace(&mut length, new) != new {
                 drain.rearm(self.bounds, now(), !exited.is_past());
-                self.grew().await;
+                // What is not counted by then is counted for whoever asks for it, at a time that is not known.
+                let _ = timeout_at(drain.bound().into(), self.grew()).await;
             }
             if drain.is_over(now()) {
                 return OutputState::Cut;
@@ -128,9 +134,8 @@ impl Watch {
         if *self.log.followers().borrow() == 0 {
             return;
         }
-        let log = Arc::clone(&self.log);
         // Where it cannot be read, whoever follows comes to know that.
-        let _ = self.pool.run(move || drop(log.look())).await;
+        let _ = self.log.look(&self.pool).await;
         self.log.grew();
     }
 

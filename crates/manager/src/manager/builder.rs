@@ -145,6 +145,11 @@ impl ProcessManagerBuilder {
     /// `<directory>/<process id>/stdout.log` and so on, as by
     /// [`keep_logs`](crate::ProcessHandle::keep_logs). Nowhere unless set.
     ///
+    /// The last 256 MiB of data of a log on the [file route](crate::LogRoute::File) are kept, which has no limit of
+    /// its own, and holes in it stay holes; [`Event::LogFault`](crate::Event::LogFault) tells how many bytes were
+    /// cut. The removal of the process waits for up to 10 s, in a shutdown to the end of its grace or for 2 s; then
+    /// it is given up, with a warning by `tracing`, and nothing of that process's logs is kept.
+    ///
     /// Failed is what did not exit with code 0 without having been stopped or killed by this program. Where
     /// they cannot be kept, a warning tells it by `tracing`. Logs that were kept by
     /// [`keep_logs`](crate::ProcessHandle::keep_logs) already are left at that: there is no second copy.

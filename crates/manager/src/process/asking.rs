@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{EXIT_AFTER_BROKEN_PIPE, Process, RunChannels, StartState, Status};
 use crate::error::{LastLines, RequestError, WaitReadyError};
 use crate::lifecycle::{ExitReport, OutputState};
-use crate::logs::{LogStream, LogsQuery};
+use crate::logs::{LastWords, LogStream};
 use crate::messaging::answering::RequestHandler;
 use crate::messaging::asking::Asking;
 use crate::messaging::conversation::{AskFailure, Conversation};
@@ -150,15 +150,14 @@ impl Process {
         let Some(channels) = self.channels() else {
             return LastLines::default();
         };
-        for stream in [LogStream::Stderr, LogStream::Merged] {
-            let query = LogsQuery::last(LINES);
-            let page = run.logs.query(stream, query, &channels.log_readers);
-            if let Ok(page) = page.await {
-                let text = |line: &crate::logs::LogLine| line.text().chars().take(LINE).collect();
-                return LastLines(page.lines().iter().map(text).collect());
-            }
-        }
-        LastLines::default()
+        let bounds = LastWords {
+            lines: LINES,
+            characters: LINE,
+        };
+        let words = run
+            .logs
+            .last_words(LogStream::Stderr, bounds, &channels.log_readers);
+        LastLines(words.await.unwrap_or_default())
     }
 
     /// Resolves when the output of the run that is alive has been read.

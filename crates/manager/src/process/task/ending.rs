@@ -1,12 +1,16 @@
 //! The end: its logs are seen out, its run directory is removed, and it is forgotten.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::time::sleep_until;
 
 use super::super::spawn::Attached;
 use super::super::{Channels, Process, RunChannels};
 use super::Task;
 use super::service::forget_run;
+use crate::clock;
 use crate::error::RemoveProcessError;
 use crate::events::{Event, RemovalReason};
 use crate::lifecycle::ExitReport;
@@ -14,6 +18,12 @@ use crate::manager::context::Context;
 
 /// How long the hooks of a process that is removed have to see the rest of its logs.
 const HOOKS: Duration = Duration::from_secs(2);
+/// How long keeping the logs of what has failed may take.
+const KEEP: Duration = Duration::from_secs(10);
+/// How long it may take in a shutdown whose grace is over.
+const KEEP_LEAST: Duration = Duration::from_secs(2);
+/// How many bytes of data of each log on the file route are kept of what has failed: the last 256 MiB.
+const KEPT_FAILED_DATA: u64 = 256 * 1024 * 1024;
 
 impl Task {
     pub(super) async fn clean_up(&mut self) {
@@ -81,7 +91,7 @@ impl Task {
         {
             keep_failed(&self.process, &self.context, &run, &report, info.run()).await;
         }
-        run.logs.all().iter().for_each(|log| log.removed());
+        run.logs.removed(&self.context.log_readers).await;
     }
 
     /// Takes it off the registry. Where the manager is at its end that is as good as done.
@@ -111,8 +121,63 @@ pub(super) async fn keep_failed(
         0 => directory.join(id.to_string()),
         number => directory.join(format!("{id}.{number}")),
     };
-    let kept = run.logs.keep_once(&directory, &context.log_readers);
-    if let Err(error) = kept.await {
-        tracing::warn!(process = %id, %error, "the logs of a failed process were not kept");
+    let kept = run
+        .logs
+        .keep_once(&directory, KEPT_FAILED_DATA, &context.log_readers);
+    tokio::select! {
+        biased;
+        kept = kept => if let Err(error) = kept {
+            tracing::warn!(process = %id, %error, "the logs of a failed process were not kept");
+        },
+        () = too_long(context.shutdown.subscribe()) => {
+            tracing::warn!(process = %id, "the logs of a failed process were not kept: it took too long");
+        }
+    }
+}
+
+/// Resolves when logs have had their time to be kept: [`KEEP`], and no longer than the grace of a shutdown, but
+/// [`KEEP_LEAST`] at least.
+async fn too_long(mut shutdown: watch::Receiver<Option<Instant>>) {
+    let begun = clock::now();
+    loop {
+        let grace = *shutdown.borrow_and_update();
+        let most = begun + KEEP;
+        let until = grace.map_or(most, |grace| grace.clamp(begun + KEEP_LEAST, most));
+        tokio::select! {
+            () = sleep_until(until.into()) => return,
+            Ok(()) = shutdown.changed() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shutdown_does_not_wait_long_for_logs_that_are_kept() {
+        let took = async |shutdown: Option<Duration>, grace: Duration| {
+            let begun = clock::now();
+            let sender = watch::Sender::new(None);
+            let until = tokio::spawn(too_long(sender.subscribe()));
+            if let Some(after) = shutdown {
+                sleep_until((begun + after).into()).await;
+                sender.send_replace(Some(clock::now() + grace));
+            }
+            until.await.expect("no panic");
+            (clock::now() - begun).as_secs()
+        };
+        let [year, second] = [365 * 24 * 3600, 1].map(Duration::from_secs);
+        assert_eq!(took(None, second).await, KEEP.as_secs());
+        assert_eq!(took(Some(second), year).await, KEEP.as_secs());
+        assert_eq!(took(Some(second), 4 * second).await, 5);
+        assert_eq!(
+            took(Some(second), Duration::ZERO).await,
+            KEEP_LEAST.as_secs()
+        );
+        assert_eq!(
+            took(Some(Duration::ZERO), Duration::ZERO).await,
+            KEEP_LEAST.as_secs()
+        );
     }
 }

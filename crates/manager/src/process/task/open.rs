@@ -11,8 +11,8 @@ use super::super::{Channels, RunChannels};
 use super::start::{self, Start};
 use super::{SpawnOptions, Task};
 use crate::logs::{
-    Appender, Budget, Capture, FileLog, FollowFrom, Log, LogHook, Logs, Memory, Route, Stored,
-    Target, Watch,
+    Appender, AppenderSlot, Budget, Capture, FileLog, FollowFrom, Log, LogHook, Logs, Memory,
+    Route, Stored, Target, Watch,
 };
 use crate::messaging::buffer::Limits;
 use crate::messaging::conversation::Conversation;
@@ -156,7 +156,7 @@ impl Task {
                 logs.add(Arc::clone(&log));
                 let stored = Stored {
                     log,
-                    appender: Arc::new(Mutex::new(appender)),
+                    appender: AppenderSlot::new(appender),
                     pool: self.context.log_pool.clone(),
                 };
                 (pipe, Target::Store(stored))

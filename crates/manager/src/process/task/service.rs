@@ -292,7 +292,7 @@ async fn shutting_down(context: &Context) {
 /// Removes what is kept of a run.
 pub(super) async fn forget_run(process: &Process, context: &Context, mut run: PastRun) {
     keep_failed(process, context, &run.channels, &run.report, run.number).await;
-    run.channels.logs.all().iter().for_each(|log| log.removed());
+    run.channels.logs.removed(&context.log_readers).await;
     if let Some(run_dir) = run.run_dir.take() {
         let removed = context.pool.run(move || run_dir.remove()).await;
         if let Ok(Err(error)) | Err(error) = removed {
