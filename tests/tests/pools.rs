@@ -79,7 +79,7 @@ fn workers_of_all_languages_serve_are_killed_and_replaced() {
                 pool.ready().within("two workers").await.unwrap();
                 assert_eq!(pool.stats().restarts, 1);
 
-                pool.drain().within("the end of the pool").await;
+                pool.drain().within("the end of the pool").await.unwrap();
                 assert!(manager.list().await.unwrap().is_empty());
                 assert!(test.run_directories().is_empty());
             });
@@ -112,7 +112,7 @@ fn a_worker_over_its_memory_is_replaced_without_a_loss() {
         assert_eq!(reply, "5");
         let stats = pool.stats();
         assert_eq!((stats.served, stats.failed, stats.restarts), (13, 0, 1));
-        pool.drain().within("the end of the pool").await;
+        pool.drain().within("the end of the pool").await.unwrap();
     });
 }
 
@@ -141,7 +141,7 @@ fn a_worker_that_is_stopped_and_answers_nothing_is_replaced_after_the_time_out()
                 .iter()
                 .any(|it| it.worker == 1 && it.state == WorkerState::Ready)
         );
-        pool.drain().within("the end of the pool").await;
+        pool.drain().within("the end of the pool").await.unwrap();
     });
 }
 
@@ -167,7 +167,7 @@ fn a_program_that_is_no_worker_is_told_with_what_it_said() {
             text.contains("code 3") && text.contains("no such model"),
             "{text}"
         );
-        pool.abort().within("the end of the pool").await;
+        pool.abort().within("the end of the pool").await.unwrap();
 
         let pool = ProcessPool::builder(Cmd::new("/no/such/program"))
             .start_failures(1)

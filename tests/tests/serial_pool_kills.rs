@@ -105,6 +105,6 @@ fn a_hundred_thousand_requests_outlive_the_workers() {
         assert!(killed > 0, "it was over before the first kill");
         assert!(stats.retried + once.1 > 0, "a kill costs something");
         pool.ready().within("four workers").await.unwrap();
-        pool.drain().within("the end of the pool").await;
+        pool.drain().within("the end of the pool").await.unwrap();
     });
 }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use procession_manager::{
-    Cmd, ExitCause, ExitReport, Framing, Message, MessageStream, Messaging, ProcessHandle,
-    ProcessState, WriteMessageError,
+    Cmd, ExitCause, ExitReport, Framing, KILL_BOUND, KillProcessError, LeftReason, Message,
+    MessageStream, Messaging, ProcessHandle, ProcessState, WriteMessageError,
 };
 use procession_tests::{
-    Checked, Within as _, checked, ci_factor, eventually, fixture, procfs, programs,
+    Checked, Within as _, checked, ci_factor, eventually, fixture, procfs, programs, say,
 };
 
 /// So much later than its grace may a process be gone.
@@ -311,5 +311,52 @@ fn what_ignores_sigterm_in_the_tree_goes_with_its_root() {
         assert_eq!(ending(&report), (Some(4), None, ExitCause::Stopped));
         assert!(!procfs::is_alive(far));
         assert!(report.hunted().is_some_and(|hunted| hunted >= 1));
+    });
+}
+
+/// The kernel keeps what is dead for its tracer, which tells nobody.
+#[test]
+fn what_another_process_traces_is_told_of_and_its_end_when_that_lets_go() {
+    const TRACER: &str = "
+import ctypes, sys
+PTRACE_SEIZE = 0x4206
+refused = ctypes.CDLL(None).ptrace(PTRACE_SEIZE, int(sys.argv[1]), None, None)
+print('refused' if refused else 'seized', flush=True)
+sys.stdin.read()
+";
+    checked(async |test| {
+        let (child, _) = started(test, sh("echo here; exec sleep 1000").messaging(lines())).await;
+        let pid = child.get_process_info().await.unwrap().pid().unwrap();
+        let tracer = Cmd::new(programs::python3()).args(["-c", TRACER, &pid.to_string()]);
+        let tracer = test.spawn(tracer.messaging(lines())).await;
+        let mut said = tracer.subscribe_message_stream().await.unwrap();
+        if next(&mut said).await == "refused" {
+            say("NOT RUN where processes may not trace each other (ptrace_scope)");
+            child.kill().within("the kill").await.unwrap();
+            return;
+        }
+        let tracer_pid = tracer.get_process_info().await.unwrap().pid().unwrap();
+        let begun = Instant::now();
+        let error = child.kill().within("the kill").await.unwrap_err();
+        let took = begun.elapsed();
+        let KillProcessError::NotEnded { left, report, .. } = error else {
+            panic!("{error}");
+        };
+        assert!(took < KILL_BOUND + LATE * ci_factor(), "{took:?}");
+        assert_eq!((left.len(), report), (1, None));
+        assert_eq!(left[0].pid(), pid);
+        let reason = LeftReason::Traced { tracer: tracer_pid };
+        assert_eq!(left[0].reason(), reason, "{}", left[0]);
+        tracer
+            .kill()
+            .within("the kill of the tracer")
+            .await
+            .unwrap();
+        let report = child.wait().within("the end").await.unwrap();
+        assert_eq!(ending(&report), (None, Some(9), ExitCause::Killed));
+        child.kill().within("a second kill").await.unwrap();
+        let info = child.get_process_info().await.unwrap();
+        assert_eq!(info.state(), ProcessState::Finished);
+        assert_eq!(info.left(), []);
     });
 }

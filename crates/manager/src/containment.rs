@@ -18,9 +18,11 @@
 //! own: then whatever is in that belongs to it too.
 
 mod cgroup;
+mod children;
 mod forks;
 mod guard;
 mod hunt;
+mod left;
 mod scan;
 mod sweep;
 #[cfg(test)]
@@ -31,10 +33,13 @@ use uuid::Uuid;
 use crate::id::ProcessId;
 
 pub(crate) use cgroup::{Group, WAIT_TO_BE_MOVED};
+pub(crate) use children::children;
 pub(crate) use forks::{childless, started};
 pub(crate) use guard::Guard;
-pub(crate) use hunt::{Hunter, extinguish};
-pub(crate) use scan::Root;
+pub(crate) use hunt::{Hunter, Outcome, extinguish};
+pub(crate) use left::List;
+pub use left::{LeftProcess, LeftReason};
+pub(crate) use scan::{Identity, Root};
 pub use sweep::Swept;
 pub(crate) use sweep::sweep;
 
@@ -55,4 +60,6 @@ pub(crate) struct Tree {
     /// A child of ours. Its process group and its descendants count too, for as long as it is there;
     /// a zombie is.
     pub(crate) root: Option<Root>,
+    /// Known to be descendants of the root, which may have gone meanwhile.
+    pub(crate) known: Vec<Identity>,
 }

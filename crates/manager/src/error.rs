@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use procession_wire::{EncodeError, FrameError, Message};
 
+use crate::containment::{LeftProcess, List};
 use crate::id::ProcessId;
 use crate::lifecycle::ExitReport;
 use crate::logs::LogStream;
@@ -380,6 +381,18 @@ pub enum KillProcessError {
     /// The manager has ended, and has killed what it had.
     #[error("{NO_MANAGER}")]
     ManagerCommunicationError,
+    /// Not all of the process has ended within [`KILL_BOUND`](crate::KILL_BOUND), or
+    /// [`DENIED_BOUND`](crate::DENIED_BOUND) where it may not be killed. The process stays known to the
+    /// manager, its input is closed, and its exit is told when it comes. Another kill tries again.
+    #[error("process {id} was killed and has not ended: {}", List(left))]
+    NotEnded {
+        /// The process.
+        id: ProcessId,
+        /// What is left: the process itself, or what it had started.
+        left: Vec<LeftProcess>,
+        /// How the process itself ended, if it did.
+        report: Option<Box<ExitReport>>,
+    },
 }
 
 /// Why a process could not be stopped.
@@ -392,6 +405,19 @@ pub enum StopProcessError {
     /// The manager has ended, and has stopped what it had.
     #[error("{NO_MANAGER}")]
     ManagerCommunicationError,
+    /// Not all of the process has ended: it was killed at the end of its grace, and
+    /// [`KILL_BOUND`](crate::KILL_BOUND) later, or [`DENIED_BOUND`](crate::DENIED_BOUND) where it may not
+    /// be killed, something is left. The process stays known to the manager, its input is closed, and its
+    /// exit is told when it comes. Another stop kills it again.
+    #[error("process {id} was stopped and has not ended: {}", List(left))]
+    NotEnded {
+        /// The process.
+        id: ProcessId,
+        /// What is left: the process itself, or what it had started.
+        left: Vec<LeftProcess>,
+        /// How the process itself ended, if it did.
+        report: Option<Box<ExitReport>>,
+    },
 }
 
 /// Why a signal could not be sent.
@@ -463,16 +489,32 @@ pub enum RunError {
         /// What was read, up to the limit, and how it ended.
         output: Box<crate::run::RunOutput>,
     },
+    /// It was killed for its time-out or its output, and does not end.
+    #[error("{program} was killed and has not ended: {}", List(left))]
+    NotEnded {
+        /// The program.
+        program: String,
+        /// What is left.
+        left: Vec<LeftProcess>,
+        /// What it has written until now.
+        output: Box<crate::run::UnfinishedOutput>,
+    },
     /// The manager was shut down meanwhile.
     #[error("{NO_MANAGER}")]
     ManagerCommunicationError,
 }
 
-/// Why the manager could not be shut down, or the list of its processes not be had.
+/// Why the manager, a group or a pool could not be ended whole, or the list of processes not be had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManagerError {
     /// The manager has ended already.
     #[error("{NO_MANAGER}")]
     ManagerCommunicationError,
+    /// All was ended but this, which was killed and does not end.
+    #[error("not everything has ended: {}", List(left))]
+    NotEnded {
+        /// What is left.
+        left: Vec<LeftProcess>,
+    },
 }

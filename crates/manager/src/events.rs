@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 
-use crate::containment::Swept;
+use crate::containment::{LeftProcess, List, Swept};
 use crate::id::ProcessId;
 use crate::lifecycle::ExitReport;
 use crate::logs::LogStream;
@@ -65,6 +65,14 @@ pub enum Event {
     Stopping {
         /// The process.
         id: ProcessId,
+    },
+    /// It was killed, and this is left of it: itself, where it has not [exited](Self::Exited), or what it had
+    /// started. It is told again after each attempt to end it. Where it exits after all, that is told as ever.
+    NotEnded {
+        /// The process.
+        id: ProcessId,
+        /// What is left, and why.
+        left: Arc<[LeftProcess]>,
     },
     /// It has exited. Its output is still being read, and what it left behind is being hunted.
     Exited {
@@ -174,6 +182,7 @@ impl Event {
             | Self::StatusChanged { id, .. }
             | Self::Unresponsive { id }
             | Self::Stopping { id }
+            | Self::NotEnded { id, .. }
             | Self::Exited { id, .. }
             | Self::Restarting { id, .. }
             | Self::GaveUp { id, .. }
@@ -196,6 +205,9 @@ impl fmt::Display for Event {
             Self::StatusChanged { id, status } => write!(f, "process {id} says: {status}"),
             Self::Unresponsive { id } => write!(f, "process {id} does not answer"),
             Self::Stopping { id } => write!(f, "process {id} is being ended"),
+            Self::NotEnded { id, left } => {
+                write!(f, "process {id} does not end: {}", List(left))
+            }
             Self::Exited { id, report } => write!(f, "process {id} {report}"),
             Self::Restarting {
                 id,

@@ -28,7 +28,7 @@ use crate::error::{
 use crate::events::EventStream;
 use crate::id::ProcessId;
 use crate::info::ProcessInfo;
-use crate::lifecycle::ExitCause;
+use crate::lifecycle::{ExitCause, ExitReport};
 use crate::logs::LogStream;
 use crate::manager::Command;
 use crate::manager::context::Context;
@@ -37,8 +37,8 @@ use crate::messaging::sink::MessageSink;
 use crate::model::{Runnable, Subscription};
 use crate::process::pool::Pool;
 use crate::process::task::{SpawnOptions, captured};
-use crate::process::{Control, Process};
-use crate::run::{Run, RunOutput};
+use crate::process::{Control, Process, ProcessEnd};
+use crate::run::{Run, RunOutput, UnfinishedOutput};
 
 /// Why there is no process to do something with.
 #[derive(Debug, Clone, Copy)]
@@ -185,7 +185,7 @@ impl ProcessManagerHandle {
     /// that fails is no error here; see [`RunOutput::success`].
     ///
     /// A stream that the `Cmd` gives another use (messages, logs, a file) is left to that. The
-    /// process is removed afterwards. Cancel safe: if the future is dropped, the process is killed
+    /// process is removed afterwards; one that was killed and does not end, when it has ended. Cancel safe: if the future is dropped, the process is killed
     /// and removed.
     ///
     /// # Errors
@@ -203,19 +203,26 @@ impl ProcessManagerHandle {
         };
         let handle = Abandoned(self.start(runnable, options).await?);
         let process = handle.0.process();
-        let report = match timeout {
-            None => process.drained().await,
-            Some(timeout) => {
-                let drained = tokio::time::timeout(timeout, process.drained()).await;
-                if drained.is_err() {
-                    process.ask(Control::Kill(ExitCause::TimedOut)).await;
-                }
-                process.drained().await
+        if let Some(timeout) = timeout {
+            let ended = tokio::time::timeout(timeout, process.end_or_left(0, true));
+            if ended.await.is_err() {
+                process.ask(Control::Kill(ExitCause::TimedOut)).await;
             }
-        };
-        let report = report.ok_or(RunError::ManagerCommunicationError)?;
+        }
+        let end = process.end_or_left(0, true).await;
+        let end = end.ok_or(RunError::ManagerCommunicationError)?;
         let (stdout, stdout_over) = captured(process, LogStream::Stdout);
         let (stderr, stderr_over) = captured(process, LogStream::Stderr);
+        let report = match end {
+            ProcessEnd::Reported(report) => ExitReport::clone(&report),
+            ProcessEnd::Left { left, .. } => {
+                return Err(RunError::NotEnded {
+                    program: process.program().to_owned(),
+                    left,
+                    output: Box::new(UnfinishedOutput { stdout, stderr }),
+                });
+            }
+        };
         let output = RunOutput {
             program: process.program().to_owned(),
             stdout,

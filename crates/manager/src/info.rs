@@ -4,6 +4,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::containment::LeftProcess;
 use crate::id::ProcessId;
 use crate::lifecycle::{ExitReport, ProcessState};
 use crate::process::{Service, StartState, Status};
@@ -36,6 +37,7 @@ pub struct ProcessInfo {
     report: Option<Arc<ExitReport>>,
     ready: bool,
     status: Option<Arc<str>>,
+    left: Option<Arc<[LeftProcess]>>,
     service: Option<Service>,
     pub(crate) latency: Option<Duration>,
     pub(crate) statistics: Option<Statistics>,
@@ -52,6 +54,10 @@ impl ProcessInfo {
             report: status.report.clone(),
             ready: status.start == StartState::Ready,
             status: status.text.clone(),
+            left: status
+                .unended
+                .as_ref()
+                .map(|unended| Arc::clone(&unended.left)),
             service: status.service.as_deref().copied(),
             latency: None,
             statistics: None,
@@ -107,6 +113,12 @@ impl ProcessInfo {
     /// What it said last of itself: the text of its `ready` frame, or the `STATUS` of a notification.
     pub fn status(&self) -> Option<&str> {
         self.status.as_deref()
+    }
+
+    /// What of it does not end though it was killed, and why: itself, while its state is
+    /// [`Stuck`](ProcessState::Stuck), or what it had started. Mostly nothing.
+    pub fn left(&self) -> &[LeftProcess] {
+        self.left.as_deref().unwrap_or_default()
     }
 
     /// From the last ping that it answered in time to its answer; with

@@ -23,6 +23,12 @@
 //! without frames the end of input and SIGTERM at once; SIGKILL to the tree at the end of the grace.
 //! A second stop may only shorten, a kill escalates at once.
 //!
+//! **Killing** signals the process itself first, before anything is looked for, and closes its input.
+//! A process that is there when [`KILL_BOUND`] is over ([`DENIED_BOUND`] where the kernel refuses the
+//! signal) is told of as left ([`ProcessState::Stuck`]). Whoever waits for its end is answered then, and
+//! its exit is still told when it comes. Another stop or kill tries again, with the same bound. At the
+//! end of the manager it is let go.
+//!
 //! **Starting**: a process that has to show that it has started (by a hello, by being ready) is stopped when
 //! it has not done so in time, or when what it writes is not believed before that.
 //!
@@ -46,6 +52,15 @@ pub use report::{ExitCause, ExitReport, OutputState, ResourceUsage};
 
 use crate::model::command::Leftovers;
 
+/// How long a process may take to be gone after it was killed, before whoever waits for its end is told
+/// that it is left: 5 seconds. After its exit all that it has started has 4 seconds, counted from when
+/// something of it last went.
+pub const KILL_BOUND: Duration = Duration::from_secs(5);
+
+/// The same where the kernel refuses the signal (`EPERM`, see `kill(2)`): 500 ms, in which the process may
+/// end by the end of its input.
+pub const DENIED_BOUND: Duration = Duration::from_millis(500);
+
 /// Where a process is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -56,6 +71,9 @@ pub enum ProcessState {
     Running,
     /// It is being ended.
     Stopping,
+    /// It was killed, and has not ended within [`KILL_BOUND`]; see [`ProcessInfo::left`](crate::ProcessInfo::left).
+    /// Its exit is told when it comes.
+    Stuck,
     /// It has exited; its output is still being read.
     Exited,
     /// A run of a [supervised](crate::Cmd::supervised) process has ended, and another is to be started.
@@ -70,6 +88,7 @@ impl std::fmt::Display for ProcessState {
             Self::Spawning => "spawning",
             Self::Running => "running",
             Self::Stopping => "stopping",
+            Self::Stuck => "stuck",
             Self::Exited => "exited",
             Self::Restarting => "restarting",
             Self::Finished => "finished",
@@ -92,6 +111,8 @@ enum Phase {
     },
     Killing {
         since: Instant,
+        /// When it is told of as left; `None` once it was.
+        until: Option<Instant>,
     },
     Draining {
         report: ExitReport,
@@ -139,7 +160,11 @@ pub(crate) struct Lifecycle {
     cut: bool,
     hunting: Hunting,
     hunted: Option<u32>,
+    /// The last hunt has left something.
+    left: bool,
     remove_at_end: bool,
+    /// The manager ends, and waits for no process that does not.
+    lets_go: bool,
 }
 
 impl Lifecycle {
@@ -156,7 +181,9 @@ impl Lifecycle {
             cut: false,
             hunting: Hunting::No,
             hunted: None,
+            left: false,
             remove_at_end: false,
+            lets_go: false,
         }
     }
 
@@ -164,6 +191,14 @@ impl Lifecycle {
     pub(crate) fn finished() -> Self {
         Self {
             phase: Phase::Finished,
+            ..Self::new()
+        }
+    }
+
+    /// That of a process that was let go.
+    pub(crate) fn let_go() -> Self {
+        Self {
+            phase: Phase::Removed,
             ..Self::new()
         }
     }
@@ -193,6 +228,7 @@ impl Lifecycle {
             Phase::Stopping {
                 term_at, kill_at, ..
             } => Some(term_at.map_or(kill_at, |at| at.min(kill_at))),
+            Phase::Killing { until, .. } => until,
             _ => None,
         }
     }
@@ -220,14 +256,24 @@ impl Lifecycle {
             },
             Input::StartFailed => self.start_failed(),
             Input::Stop { grace, cause } => self.stop(grace, cause, now),
-            Input::Kill(cause) => self.kill(cause),
+            Input::Kill(cause) => self.kill(cause, now),
+            Input::KillDenied => {
+                if let Phase::Killing {
+                    until: Some(until), ..
+                } = &mut self.phase
+                {
+                    *until = (*until).min(now + DENIED_BOUND);
+                }
+                Vec::new()
+            }
             Input::Tick => self.tick(now),
             Input::Exited { status, usage, oom } => self.exited(status, usage, oom, now),
             Input::OutputEnded(state) => self.output_ended(state),
-            Input::Hunted(count) => self.hunt_ended(count),
+            Input::Hunted { killed, left } => self.hunt_ended(killed, left),
             Input::Remove => self.remove(),
             Input::ShutDown { grace } => {
                 self.remove_at_end = true;
+                self.lets_go = true;
                 match self.phase {
                     Phase::Finished => self.remove(),
                     _ => self.stop(grace, ExitCause::ManagerShutDown, now),
@@ -237,7 +283,7 @@ impl Lifecycle {
                 self.remove_at_end = true;
                 match self.phase {
                     Phase::Finished => self.remove(),
-                    _ => self.kill(ExitCause::Killed),
+                    _ => self.kill(ExitCause::Killed, now),
                 }
             }
         }
@@ -258,7 +304,7 @@ impl Lifecycle {
         effects.extend(match self.early.take() {
             None => Vec::new(),
             Some(Early::Stop(grace, cause)) => self.stop(grace, cause, now),
-            Some(Early::Kill(cause)) => self.kill(cause),
+            Some(Early::Kill(cause)) => self.kill(cause, now),
         });
         effects
     }
@@ -324,6 +370,10 @@ impl Lifecycle {
                 self.tick(now)
             }
             Phase::Draining { .. } => self.hurry(),
+            Phase::Killing { since, until: None } => {
+                let since = *since;
+                self.kill_now(since, now)
+            }
             Phase::Killing { .. } | Phase::Finished | Phase::Removed => Vec::new(),
         }
     }
@@ -344,18 +394,32 @@ impl Lifecycle {
                 effects
             }
             Phase::Stopping { since, kill_at, .. } if now >= *kill_at => {
-                self.phase = Phase::Killing { since: *since };
-                self.kill_tree()
+                let since = *since;
+                self.kill_now(since, now)
             }
             Phase::Stopping { term_at, .. } => {
                 *term_at = None;
                 vec![Effect::TermTree]
             }
+            Phase::Killing { until, .. } => {
+                *until = None;
+                self.give_up()
+            }
             _ => Vec::new(),
         }
     }
 
-    fn kill(&mut self, cause: ExitCause) -> Vec<Effect> {
+    /// It is killed, and there when its time for that is over.
+    fn give_up(&mut self) -> Vec<Effect> {
+        let mut effects = vec![Effect::TellLeft, Effect::Publish(ProcessState::Stuck)];
+        if self.lets_go {
+            self.phase = Phase::Removed;
+            effects.push(Effect::LetGo);
+        }
+        effects
+    }
+
+    fn kill(&mut self, cause: ExitCause, now: Instant) -> Vec<Effect> {
         match self.phase {
             Phase::Spawning => {
                 if !matches!(self.early, Some(Early::Kill(_))) {
@@ -365,22 +429,38 @@ impl Lifecycle {
             }
             Phase::Running { since, .. } => {
                 self.cause.get_or_insert(cause);
-                self.phase = Phase::Killing { since };
                 let mut effects = vec![Effect::Publish(ProcessState::Stopping)];
-                effects.extend(self.kill_tree());
+                effects.extend(self.kill_now(since, now));
                 effects
             }
             Phase::Stopping { since, .. } => {
                 if self.cause == Some(ExitCause::Stopped) {
                     self.cause = Some(cause);
                 }
-                self.phase = Phase::Killing { since };
-                self.kill_tree()
+                self.kill_now(since, now)
             }
-            Phase::Killing { .. } => self.kill_tree(),
+            Phase::Killing { since, .. } => self.kill_now(since, now),
             Phase::Draining { .. } => self.hurry(),
             Phase::Finished | Phase::Removed => Vec::new(),
         }
+    }
+
+    /// Kills the process itself, closes its input, and kills its tree. One that is being killed has no more
+    /// time by that, and one that was told of as left has it all again.
+    fn kill_now(&mut self, since: Instant, now: Instant) -> Vec<Effect> {
+        let (known, stuck) = match self.phase {
+            Phase::Killing { until, .. } => (until, until.is_none()),
+            _ => (None, false),
+        };
+        let until = Some(known.unwrap_or_else(|| after(now, KILL_BOUND)));
+        self.phase = Phase::Killing { since, until };
+        let mut effects = Vec::new();
+        if stuck {
+            effects.push(Effect::Publish(ProcessState::Stopping));
+        }
+        effects.extend([Effect::Kill, Effect::CloseInput]);
+        effects.extend(self.kill_tree());
+        effects
     }
 
     /// One hunt at a time: it goes on until nothing is left.
@@ -410,7 +490,7 @@ impl Lifecycle {
         let killing = matches!(self.phase, Phase::Killing { .. });
         let (Phase::Running { since, .. }
         | Phase::Stopping { since, .. }
-        | Phase::Killing { since }) = self.phase
+        | Phase::Killing { since, .. }) = self.phase
         else {
             return Vec::new();
         };
@@ -421,6 +501,7 @@ impl Lifecycle {
             usage,
             output: OutputState::Draining,
             hunted: None,
+            left: Vec::new(),
         };
         let outputs = self.outputs.saturating_sub(self.outputs_ended);
         self.phase = Phase::Draining {
@@ -434,9 +515,10 @@ impl Lifecycle {
             Effect::Publish(ProcessState::Exited),
         ];
         let wanted = self.cause.is_some() || self.plan.leftovers == Leftovers::Kill;
-        // A hunt that is over, after a kill, has left nothing.
         let idle = self.hunting == Hunting::No;
-        if wanted && idle && !(killing && self.hunted.is_some()) {
+        // Where a hunt after a kill has left something, the process itself may have been all of that.
+        let is_extinct = killing && self.hunted.is_some() && !self.left;
+        if wanted && idle && !is_extinct {
             let urgent = self.cause.is_some();
             self.hunting = if urgent {
                 Hunting::Urgent
@@ -487,11 +569,12 @@ impl Lifecycle {
         vec![Effect::Report(report.clone())]
     }
 
-    fn hunt_ended(&mut self, count: u32) -> Vec<Effect> {
+    fn hunt_ended(&mut self, killed: u32, left: bool) -> Vec<Effect> {
         if std::mem::replace(&mut self.hunting, Hunting::No) == Hunting::No {
             return Vec::new();
         }
-        self.hunted = Some(self.hunted.unwrap_or(0).saturating_add(count));
+        self.left = left;
+        self.hunted = Some(self.hunted.unwrap_or(0).saturating_add(killed));
         match self.phase {
             Phase::Draining { outputs: 0, .. } => self.finish(),
             _ => Vec::new(),
@@ -510,10 +593,11 @@ impl Lifecycle {
             OutputState::Complete
         };
         self.phase = Phase::Finished;
-        let mut effects = vec![
-            Effect::Report(report),
-            Effect::Publish(ProcessState::Finished),
-        ];
+        let mut effects = vec![Effect::Report(report)];
+        if self.left && self.hunting == Hunting::No {
+            effects.push(Effect::TellLeft);
+        }
+        effects.push(Effect::Publish(ProcessState::Finished));
         if self.remove_at_end {
             effects.extend(self.remove());
         }

@@ -37,7 +37,7 @@ pub use self::builder::{
 use self::context::Context;
 use self::start_up::start_up;
 use crate::clock;
-pub use crate::containment::Swept;
+pub use crate::containment::{LeftProcess, LeftReason, Swept};
 pub use crate::error::{
     FollowLogsError, GetLogsError, GetProcessInfoError, KeepLogsError, KillProcessError, LastLines,
     ManagerError, ReadMessageError, ReceiveDeserializedMessageError, ReceiveMessageError,
@@ -55,7 +55,9 @@ pub use crate::handle::{
 };
 pub use crate::id::ProcessId;
 pub use crate::info::ProcessInfo;
-pub use crate::lifecycle::{ExitCause, ExitReport, OutputState, ProcessState, ResourceUsage};
+pub use crate::lifecycle::{
+    DENIED_BOUND, ExitCause, ExitReport, KILL_BOUND, OutputState, ProcessState, ResourceUsage,
+};
 pub use crate::logs::{
     DEFAULT_LINE_LIMIT, FollowFrom, LogCursor, LogFollower, LogHook, LogLine, LogPage, LogStream,
     LogsQuery,
@@ -71,7 +73,7 @@ pub use crate::pool::{
 };
 use crate::process::Process;
 use crate::process::task::{SpawnOptions, SpawnReply, Task};
-pub use crate::run::{DEFAULT_OUTPUT_LIMIT, Run, RunOutput};
+pub use crate::run::{DEFAULT_OUTPUT_LIMIT, Run, RunOutput, UnfinishedOutput};
 pub use crate::shutdown::ShutdownSignals;
 pub use crate::signal::Signal;
 pub use crate::statistics::Statistics;
@@ -100,7 +102,7 @@ pub(crate) enum Command {
     /// It has finished, and is kept for its report and logs.
     Finished(ProcessId),
     /// With the manager's grace, where there is none.
-    ShutDown(Option<Duration>, oneshot::Sender<()>),
+    ShutDown(Option<Duration>, oneshot::Sender<Vec<LeftProcess>>),
 }
 
 /// Starts managers. What it starts is used through a [`ProcessManagerHandle`].
@@ -125,7 +127,7 @@ pub struct ProcessManager {
     finished: VecDeque<ProcessId>,
     retained: usize,
     tasks: TaskTracker,
-    shutdowns: Vec<oneshot::Sender<()>>,
+    shutdowns: Vec<oneshot::Sender<Vec<LeftProcess>>>,
 }
 
 impl std::fmt::Debug for Command {
@@ -304,19 +306,20 @@ impl ProcessManager {
         let _ = guard.await;
         let pool = context.pool.clone();
         // Hunting what is left of all processes, and removing what is left on disk, blocks.
-        let removed = pool.run(move || drop(context)).await;
-        if let Err(error) = removed {
+        let removed = pool.run(move || context.end()).await;
+        let left = removed.unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot remove the manager's directory");
-        }
+            Vec::new()
+        });
         commands.close();
         for reply in shutdowns {
-            let _ = reply.send(());
+            let _ = reply.send(left.clone());
         }
         // Whoever asked between the last answer and the close: each gets the same answer as
         // those who ask later, by the reply's drop, but for a shutdown, which has been done.
         while let Some(command) = commands.recv().await {
             if let Command::ShutDown(_, reply) = command {
-                let _ = reply.send(());
+                let _ = reply.send(left.clone());
             }
         }
     }

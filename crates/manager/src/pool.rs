@@ -43,6 +43,7 @@ pub use crate::supervision::dispatch::{PoolStats, WhenFull, WorkerState, WorkerS
 
 use self::builder::Workers;
 use self::shared::Shared;
+use crate::error::ManagerError;
 #[cfg(any(feature = "json", feature = "message-pack"))]
 use crate::error::RequestError;
 use crate::model::{Cmd, Runnable};
@@ -73,7 +74,7 @@ type Make = dyn Fn(u64) -> Box<dyn Runnable> + Send + Sync;
 /// let twice = PoolRequestOptions::new().tries(2);
 /// let other = pool.request_with("https://example.com", twice).await?;
 /// # let _ = (page, other);
-/// pool.drain().await;
+/// pool.drain().await?;
 /// manager.shutdown().await?;
 /// # Ok(()) }
 /// ```
@@ -229,18 +230,26 @@ impl ProcessPool {
     /// nothing of the pool is left. Of a pool that has ended, at once.
     ///
     /// Cancel safe: once this was polled, it is carried out.
-    pub async fn drain(&self) {
+    ///
+    /// # Errors
+    ///
+    /// [`ManagerError::NotEnded`]: workers were killed and do not end.
+    pub async fn drain(&self) -> Result<(), ManagerError> {
         self.0.shared.step(Input::Drain);
-        self.0.shared.ended.wait().await;
+        self.0.shared.wait_for_the_end().await
     }
 
     /// Ends the pool now: requests that are open fail, and the workers are killed. Resolves when nothing of the pool is
     /// left.
     ///
     /// Cancel safe: once this was polled, it is carried out.
-    pub async fn abort(&self) {
+    ///
+    /// # Errors
+    ///
+    /// As [`drain`](Self::drain).
+    pub async fn abort(&self) -> Result<(), ManagerError> {
         self.0.shared.step(Input::Abort);
-        self.0.shared.ended.wait().await;
+        self.0.shared.wait_for_the_end().await
     }
 
     /// What the pool has done so far. Answered at once.

@@ -30,6 +30,7 @@ pub(crate) use self::channels::{Channels, RunChannels};
 pub(crate) use self::past::{PastRun, PastRuns};
 use self::pool::Pool;
 use self::requests::Requests;
+use crate::containment::LeftProcess;
 use crate::error::{
     FollowLogsError, GetLogsError, KeepLogsError, ReadMessageError, RemoveProcessError,
     SignalProcessError, WriteMessageError,
@@ -86,8 +87,32 @@ pub(crate) struct Status {
     pub(crate) begun: bool,
     /// What it says of itself.
     pub(crate) text: Option<Arc<str>>,
+    /// Once it was told that something of it does not end.
+    pub(crate) unended: Option<Box<Unended>>,
     /// There where it is supervised.
     pub(crate) service: Option<Box<Service>>,
+}
+
+/// What of a process does not end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Unended {
+    /// Nothing, where all of it has ended since.
+    pub(crate) left: Arc<[LeftProcess]>,
+    /// How often that was told.
+    pub(crate) times: u32,
+}
+
+/// What a process that was told to end has come to.
+#[derive(Debug)]
+pub(crate) enum ProcessEnd {
+    /// It has ended.
+    Reported(Arc<ExitReport>),
+    /// Something of it has not.
+    Left {
+        left: Vec<LeftProcess>,
+        /// How it has ended itself, if it has.
+        report: Option<Arc<ExitReport>>,
+    },
 }
 
 /// Where a supervised process is among its runs.
@@ -171,6 +196,7 @@ impl Process {
             start: StartState::Pending,
             begun: false,
             text: None,
+            unended: None,
             service: None,
         };
         let process = Arc::new(Self {
@@ -295,6 +321,35 @@ impl Process {
     pub(crate) async fn finished(&self) -> Option<ExitReport> {
         self.report_when(|status| status.state == ProcessState::Finished)
             .await
+    }
+
+    /// How often it was told so far that something of it does not end.
+    pub(crate) fn given_up(&self) -> u32 {
+        self.status()
+            .unended
+            .as_ref()
+            .map_or(0, |unended| unended.times)
+    }
+
+    /// Resolves with the report once nothing of it is left or its output has been read (`drained`), or with
+    /// what does not end, told more than `before` times; `None` if the manager went away without either.
+    pub(crate) async fn end_or_left(&self, before: u32, drained: bool) -> Option<ProcessEnd> {
+        self.when(|status| {
+            let report = status.report.clone().filter(|report| {
+                let is_read = drained && report.output() != OutputState::Draining;
+                !status.is_followed() && (is_read || status.state == ProcessState::Finished)
+            });
+            let left = || {
+                let unended = status.unended.as_ref()?;
+                let is_new = unended.times > before && !unended.left.is_empty();
+                is_new.then(|| ProcessEnd::Left {
+                    left: unended.left.to_vec(),
+                    report: status.report.clone(),
+                })
+            };
+            report.map(ProcessEnd::Reported).or_else(left)
+        })
+        .await
     }
 
     async fn report_when(&self, ready: impl Fn(&Status) -> bool) -> Option<ExitReport> {

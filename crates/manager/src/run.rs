@@ -82,6 +82,34 @@ impl From<Script> for Run {
     }
 }
 
+/// What a program wrote that has not ended.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UnfinishedOutput {
+    pub(crate) stdout: Bytes,
+    pub(crate) stderr: Bytes,
+}
+
+impl UnfinishedOutput {
+    /// What it wrote to stdout; nothing where the `Cmd` gave that another use.
+    pub fn stdout(&self) -> &Bytes {
+        &self.stdout
+    }
+
+    /// What it wrote to stderr; nothing where the `Cmd` gave that another use.
+    pub fn stderr(&self) -> &Bytes {
+        &self.stderr
+    }
+}
+
+impl fmt::Debug for UnfinishedOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnfinishedOutput")
+            .field("stdout", &format_args!("{} bytes", self.stdout.len()))
+            .field("stderr", &format_args!("{} bytes", self.stderr.len()))
+            .finish()
+    }
+}
+
 /// What a program wrote, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunOutput {

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::process::geteuid;
 use uuid::Uuid;
 
-use crate::containment::{Group, Guard, Swept, Tag, Tree, extinguish, sweep};
+use crate::containment::{Group, Guard, LeftProcess, Swept, Tag, Tree, extinguish, sweep};
 use crate::logs::LogStream;
 use lock::Lock;
 use private::private_dir;
@@ -72,6 +72,8 @@ pub(crate) struct ManagerDir {
     spare: Arc<Spare>,
     guard: Mutex<Option<Guard>>,
     group: Option<Arc<Group>>,
+    /// Nothing is left to be done at its drop.
+    has_ended: bool,
     // Dropped in this order: the lock goes before a private working directory does.
     _lock: Lock,
     private: Option<OwnedDir>,
@@ -111,6 +113,7 @@ impl ManagerDir {
             spare: Arc::new(Spare::new()),
             guard: Mutex::new(None),
             group: None,
+            has_ended: false,
             _lock: lock,
             private,
         };
@@ -198,16 +201,37 @@ impl ManagerDir {
 /// a shutdown.
 impl Drop for ManagerDir {
     fn drop(&mut self) {
+        self.end_once();
+    }
+}
+
+impl ManagerDir {
+    /// Ends what is left of the manager, as the drop does, and says what of it does not end. Blocking: see
+    /// [`extinguish`].
+    pub(crate) fn end(mut self) -> Vec<LeftProcess> {
+        self.end_once()
+    }
+
+    fn end_once(&mut self) -> Vec<LeftProcess> {
+        if std::mem::replace(&mut self.has_ended, true) {
+            return Vec::new();
+        }
         let tree = Tree {
             tag: Tag::Manager(self.id),
             root: None,
+            known: Vec::new(),
         };
-        extinguish(tree, self.group.clone());
+        let left = extinguish(tree, self.group.clone()).left;
         // Before the record of it.
         drop(self.group.take());
+        if !left.is_empty() && self.private.is_none() {
+            tracing::warn!(directory = %self.path.display(), "something of the manager does not end: its directory stays for the next one");
+            return left;
+        }
         if let Err(error) = remove(&self.path) {
             tracing::warn!(directory = %self.path.display(), %error, "cannot remove the manager's directory");
         }
+        left
     }
 }
 

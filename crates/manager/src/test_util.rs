@@ -78,6 +78,7 @@ pub struct ScriptedChild {
     play: Arc<Play>,
     greets: bool,
     handles_signals: bool,
+    outlives_kill: bool,
 }
 
 impl ScriptedChild {
@@ -96,6 +97,7 @@ impl ScriptedChild {
             play: Arc::new(move |side| Box::pin(play(side))),
             greets: true,
             handles_signals: false,
+            outlives_kill: false,
         }
     }
 
@@ -110,6 +112,13 @@ impl ScriptedChild {
     /// it, as the default action of most does.
     pub fn handles_signals(mut self) -> Self {
         self.handles_signals = true;
+        self
+    }
+
+    /// SIGKILL does not end it, as what waits in the kernel is not ended. It ends with its script, or when it is let go.
+    #[cfg(test)]
+    pub(crate) fn outlives_kill(mut self) -> Self {
+        self.outlives_kill = true;
         self
     }
 }
@@ -172,7 +181,8 @@ impl Launch {
             side.greet();
         }
         let play = Arc::clone(&child.play);
-        let scripted = Scripted::start(signals, child.handles_signals, play(side));
+        let mut scripted = Scripted::start(signals, child.handles_signals, play(side));
+        scripted.outlives_kill = child.outlives_kill;
         Ok(Launched {
             child: Attached::Scripted(scripted),
             program,
@@ -207,6 +217,7 @@ pub(crate) struct Scripted {
     /// Ends it.
     end: mpsc::Sender<Signal>,
     exit: oneshot::Receiver<ExitStatus>,
+    outlives_kill: bool,
 }
 
 impl Scripted {
@@ -230,6 +241,7 @@ impl Scripted {
             signals: handles_signals.then_some(signals),
             end,
             exit,
+            outlives_kill: false,
         }
     }
 
@@ -248,6 +260,7 @@ impl Scripted {
     pub(crate) fn signal(&self, signal: Signal) -> bool {
         let handled = self.signals.as_ref().filter(|_| signal != Signal::KILL);
         let sent = match handled {
+            _ if signal == Signal::KILL && self.outlives_kill => return !self.end.is_closed(),
             _ if signal == Signal::STOP || signal == Signal::CONT => return !self.end.is_closed(),
             Some(signals) => signals.try_send(signal).is_ok(),
             None => self.end.try_send(signal).is_ok(),
@@ -258,6 +271,6 @@ impl Scripted {
 
 impl Drop for Scripted {
     fn drop(&mut self) {
-        self.signal(Signal::KILL);
+        let _ = self.end.try_send(Signal::KILL);
     }
 }

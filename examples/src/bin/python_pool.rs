@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .start(&manager)?;
     if let Err(error @ PoolNotReady::NoWorkers { .. }) = pool.ready().await {
         println!("no Python here: {error}");
-        pool.drain().await;
+        pool.drain().await?;
         return Ok(manager.shutdown().await?);
     }
 
@@ -82,7 +82,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "{} slices, {} of them done again",
         stats.served, stats.retried
     );
-    pool.drain().await;
+    pool.drain().await?;
     manager.shutdown().await?;
     Ok(())
 }

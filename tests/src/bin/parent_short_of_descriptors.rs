@@ -87,6 +87,22 @@ async fn parent(directory: &Path) -> Result<(), Box<dyn Error>> {
         // What a limit made the manager give up does not hide what is left open later.
         open = open.min(descriptors().len());
     }
+    // A kill needs none.
+    let process = manager.spawn_with_handle(child()).await?;
+    let before = getrlimit(Resource::Nofile);
+    allow(limit_with_room(0))?;
+    let ended = async {
+        let ended = tokio::time::timeout(Duration::from_secs(3), process.wait()).await;
+        let restored = setrlimit(Resource::Nofile, before);
+        ended
+            .map_err(|_| "it was not killed at once")
+            .and(Ok(restored))
+    };
+    let (killed, ended) = tokio::join!(process.kill(), ended);
+    ended??;
+    killed?;
+    process.remove().await?;
+
     let mut output = io::stdout();
     writeln!(output, "refused {}\nstarted {started}", refused.len())?;
     for words in refused {

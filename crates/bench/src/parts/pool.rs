@@ -98,7 +98,7 @@ async fn pool(count: usize, work: Duration, in_flight: usize) -> Result<Sample, 
     let started = Instant::now();
     map(&pool, count, work).await?;
     let elapsed = started.elapsed();
-    pool.drain().await;
+    pool.drain().await?;
     manager.shutdown().await?;
     Ok(Sample::took(count, elapsed))
 }

@@ -3,13 +3,16 @@
 //! ```text
 //!  Hunting ──found some──► killed, idle = 0 ─┐
 //!     ▲ ▲──────────────────────────────────◄─┘
-//!     │ └──found what was killed before, or cannot be──► idle + 1 ──at the limit──► given up
+//!     │ └──found what was killed before──► idle + 1 ──after PATIENCE──► given up
 //!     └────found nothing──► quiet + 1 ──at two──► done
 //! ```
 //!
 //! Signals go by `pidfd_send_signal(2)`, to a descriptor whose process was seen to have the scanned
 //! start and tags: a number that was used again meanwhile is left alone. What may not be signalled counts as
-//! not there, and is told by `tracing`.
+//! not there, and is told of at the end as what does not go is: by its number, its name and the reason.
+//!
+//! A hunt without progress is given up after 4 seconds, and any after 30: a tree that starts processes
+//! faster than they are found is told of as left, too.
 //!
 //! Where the tree has a cgroup, each round kills that first, by its `cgroup.kill`, and the hunt goes on
 //! until it is empty too. What was in it counts once, whichever way it was found.
@@ -20,29 +23,45 @@ mod thread;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 
 use super::scan::{Identity, Root, Scanner, Seen, Snapshot};
-use super::{Group, Tag, Tree};
+use super::{Group, LeftProcess, List, Tag, Tree};
 
 pub(crate) use thread::Hunter;
 
-/// So many rounds in a row without one more killed or gone: about ten seconds.
-const MAX_IDLE: u32 = 200;
+/// How long a hunt goes on without one more killed or gone.
+pub(super) const PATIENCE: Duration = Duration::from_secs(4);
+/// How long it goes on at all.
+const LONGEST: Duration = Duration::from_secs(30);
 /// So often is a scan looked at again only because something was in the midst of `execve(2)`.
 const MAX_UNSETTLED: u32 = 10;
 const MAX_REST: Duration = Duration::from_millis(50);
 
 /// How a hunt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Outcome {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
     /// Processes that were killed, each once, without the root.
-    pub(super) killed: u32,
+    pub(crate) killed: u32,
     /// Processes that are there still: not to be signalled, or dead for SIGKILL too.
-    pub(super) left: usize,
+    pub(crate) left: Vec<LeftProcess>,
+    /// Something else may be left: nobody could look, or the cgroup is not empty.
+    pub(crate) unseen: Option<String>,
+}
+
+impl Outcome {
+    /// What is left, in words.
+    pub(super) fn left(&self) -> Option<String> {
+        match (&self.unseen, self.left.as_slice()) {
+            (None, []) => None,
+            (None, left) => Some(List(left).to_string()),
+            (Some(unseen), []) => Some(unseen.clone()),
+            (Some(unseen), left) => Some(format!("{}; {unseen}", List(left))),
+        }
+    }
 }
 
 /// The hunt for one tree, from round to round.
@@ -50,6 +69,7 @@ pub(super) struct Outcome {
 pub(super) struct Hunt {
     tag: Tag,
     root: Option<Root>,
+    known: Vec<Identity>,
     group: Option<Arc<Group>>,
     /// What was seen in its cgroup.
     grouped: HashSet<Pid>,
@@ -60,8 +80,10 @@ pub(super) struct Hunt {
     quiet: u32,
     idle: u32,
     unsettled: u32,
-    /// It has had a round.
-    begun: bool,
+    /// Its first round.
+    begun: Option<Instant>,
+    /// When something was last killed or went.
+    progress: Instant,
 }
 
 impl Hunt {
@@ -69,6 +91,7 @@ impl Hunt {
         Self {
             tag: tree.tag,
             root: tree.root,
+            known: tree.known,
             group,
             grouped: HashSet::new(),
             killed: 0,
@@ -77,17 +100,29 @@ impl Hunt {
             quiet: 0,
             idle: 0,
             unsettled: 0,
-            begun: false,
+            begun: None,
+            progress: Instant::now(),
         }
     }
 
     /// One round, over what a scan has shown or why there is none. Done when it says how it ended.
-    pub(super) fn round(&mut self, scan: Result<&Snapshot, &io::Error>) -> Option<Outcome> {
-        self.begun = true;
+    pub(super) fn round(
+        &mut self,
+        scan: Result<&Snapshot, &io::Error>,
+        now: Instant,
+    ) -> Option<Outcome> {
+        if self.begun.is_none() {
+            self.begun = Some(now);
+            self.progress = now;
+        }
         let (grouped, mut progress) = self.kill_group(scan.ok());
         let snapshot = match scan {
             Ok(snapshot) => snapshot,
-            Err(error) => return self.no_progress(&format_args!("cannot look: {error}")),
+            Err(error) => {
+                self.kill_by_number();
+                return self
+                    .no_progress(now, Some(format!("cannot look at all processes: {error}")));
+            }
         };
         let before = self.dying.len();
         let own_root = self.root.as_ref();
@@ -101,7 +136,7 @@ impl Hunt {
         let mut found = self.dying.len() + usize::from(grouped);
         let root = self.root.as_ref().and_then(|root| snapshot.root(root));
         let root = root.map(Seen::identity);
-        for seen in snapshot.members(self.tag, self.root.as_ref()) {
+        for seen in snapshot.members_of(self.tag, self.root.as_ref(), &self.known) {
             let identity = seen.identity();
             if self.denied.contains_key(&identity) {
                 continue;
@@ -122,10 +157,6 @@ impl Hunt {
                 }
                 Sent::Gone => {}
                 Sent::Denied => {
-                    tracing::warn!(
-                        pid = seen.pid.as_raw_pid(),
-                        "may not kill a process that belongs to one of ours: it is left alone"
-                    );
                     self.denied.insert(identity, seen.clone());
                     continue;
                 }
@@ -137,11 +168,15 @@ impl Hunt {
         }
         if found > 0 {
             self.quiet = 0;
-            if progress {
+            let begun = self.begun.unwrap_or(now);
+            if progress && now.saturating_duration_since(begun) < LONGEST {
                 self.idle = 0;
+                self.progress = now;
                 return None;
             }
-            return self.no_progress(&"they do not go");
+            let unseen =
+                progress.then(|| "it starts processes faster than they are killed".to_owned());
+            return self.no_progress(now, unseen);
         }
         self.idle = 0;
         if snapshot.unsettled && self.unsettled < MAX_UNSETTLED {
@@ -152,7 +187,7 @@ impl Hunt {
         self.quiet += 1;
         (self.quiet == 2).then(|| {
             self.denied.retain(|_, seen| snapshot.lives(seen));
-            self.outcome()
+            self.outcome(None)
         })
     }
 
@@ -180,11 +215,34 @@ impl Hunt {
         (true, new)
     }
 
-    fn outcome(&self) -> Outcome {
-        Outcome {
-            killed: self.killed,
-            left: self.dying.len() + self.denied.len() + usize::from(self.has_group_left()),
+    fn outcome(&self, unseen: Option<String>) -> Outcome {
+        let denied = self.denied.values().map(|seen| (seen, true));
+        let dying = self.dying.values().map(|seen| (seen, false));
+        let left = denied.chain(dying);
+        let mut left: Vec<_> = left
+            .filter_map(|(seen, denied)| LeftProcess::look(seen.pid, denied))
+            .collect();
+        if self.has_group_left() {
+            let pids = self.group.iter().flat_map(|group| group.pids());
+            left.extend(pids.filter_map(|pid| LeftProcess::look(pid, false)));
         }
+        left.sort_unstable_by_key(LeftProcess::pid);
+        left.dedup_by_key(|left| left.pid());
+        let crowd = || {
+            let path = self.group.as_ref()?.path().display();
+            let is_hidden = left.is_empty() && self.has_group_left();
+            is_hidden.then(|| format!("the cgroup {path} is not empty"))
+        };
+        let unseen = unseen.or_else(crowd);
+        let outcome = Outcome {
+            killed: self.killed,
+            left,
+            unseen,
+        };
+        if let Some(left) = outcome.left() {
+            tracing::warn!(tree = ?self.tag, killed = self.killed, left, "gave up hunting processes");
+        }
+        outcome
     }
 
     fn has_group_left(&self) -> bool {
@@ -193,20 +251,22 @@ impl Hunt {
             .is_some_and(|group| group.is_populated())
     }
 
-    /// The last resort is what needs no descriptor: the group of the root, while its number is its
-    /// own.
-    fn no_progress(&mut self, why: &dyn std::fmt::Display) -> Option<Outcome> {
-        self.idle += 1;
-        if self.idle < MAX_IDLE {
-            return None;
-        }
-        tracing::warn!(tree = ?self.tag, killed = self.killed, left = self.dying.len(), reason = %why, "gave up hunting processes");
+    /// Kills what needs no descriptor: the group of the root, while its number is its own.
+    fn kill_by_number(&self) {
         if let Some(root) = &self.root
             && root.is_unreaped()
         {
             let _ = kill_process_group(root.pid, Signal::KILL);
         }
-        Some(self.outcome())
+    }
+
+    /// Goes on for as long as it has patience. `unseen`: why more may be left than is known.
+    fn no_progress(&mut self, now: Instant, unseen: Option<String>) -> Option<Outcome> {
+        self.idle += 1;
+        let begun = self.begun.unwrap_or(now);
+        let is_over = now.saturating_duration_since(self.progress) >= PATIENCE
+            || now.saturating_duration_since(begun) >= LONGEST;
+        is_over.then(|| self.outcome(unseen))
     }
 
     /// Whether the last look found nothing.
@@ -218,7 +278,7 @@ impl Hunt {
     /// was killed takes a moment to go. The first look may come at once, and so may the second where nothing
     /// was found.
     pub(super) fn rest(&self) -> Duration {
-        if !self.begun || self.quiet > 0 {
+        if self.begun.is_none() || self.quiet > 0 {
             return Duration::ZERO;
         }
         Duration::from_millis(1 << self.idle.min(6)).min(MAX_REST)
@@ -262,14 +322,13 @@ fn sent(result: Result<(), Errno>) -> Sent {
     }
 }
 
-/// SIGKILLs a whole tree, and what is in its cgroup, on the calling thread, without a runtime. Says how many processes other than
-/// the root were killed.
+/// SIGKILLs a whole tree, and what is in its cgroup, on the calling thread, without a runtime.
 ///
-/// Blocks for two scans at least, a few milliseconds; gives up after about ten seconds in which nothing
-/// more was killed and nothing went.
-pub(crate) fn extinguish(tree: Tree, group: Option<Arc<Group>>) -> u32 {
+/// Blocks for two scans at least, a few milliseconds; gives up after 4 seconds in which nothing more was
+/// killed and nothing went, and after 30 seconds whatever went.
+pub(crate) fn extinguish(tree: Tree, group: Option<Arc<Group>>) -> Outcome {
     let outcomes = extinguish_all([Hunt::new(tree, group)]);
-    outcomes.first().map_or(0, |outcome| outcome.killed)
+    outcomes.into_iter().next().unwrap_or_default()
 }
 
 /// The same for many trees, by the same scans.
@@ -280,7 +339,7 @@ pub(super) fn extinguish_all(hunts: impl IntoIterator<Item = Hunt>) -> Vec<Outco
         let snapshot = scanner.scan();
         let mut rest = None;
         for (hunt, outcome) in hunts.iter_mut().filter(|(_, outcome)| outcome.is_none()) {
-            *outcome = hunt.round(snapshot.as_ref());
+            *outcome = hunt.round(snapshot.as_ref(), Instant::now());
             if outcome.is_none() {
                 rest = rest.into_iter().chain([hunt.rest()]).min();
             }

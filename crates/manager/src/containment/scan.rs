@@ -47,7 +47,7 @@ const MAX_ENVIRON: usize = 8 * 1024 * 1024;
 const MAX_THREADS: usize = 16;
 
 /// A process, as far as numbers tell it: they are used again, though hardly with the same start.
-pub(super) type Identity = (Pid, u64);
+pub(crate) type Identity = (Pid, u64);
 
 /// A child of ours that a tree starts from.
 #[derive(Debug, Clone)]
@@ -181,11 +181,31 @@ impl Snapshot {
         index.is_some_and(|&index| !self.seen[index].alive)
     }
 
+    /// All that was seen.
+    #[cfg(test)]
+    pub(super) fn identities(&self) -> impl Iterator<Item = Identity> {
+        self.seen.iter().map(Seen::identity)
+    }
+
+    /// [`members_of`](Self::members_of) a tree of which nothing else is known.
+    pub(super) fn members(&self, tag: Tag, root: Option<&Root>) -> Vec<&Seen> {
+        self.members_of(tag, root, &[])
+    }
+
     /// Everything alive of a tree: never this process, process 1 or a guard, nor what is reached
     /// through them alone.
-    pub(super) fn members(&self, tag: Tag, root: Option<&Root>) -> Vec<&Seen> {
+    pub(super) fn members_of(
+        &self,
+        tag: Tag,
+        root: Option<&Root>,
+        known: &[Identity],
+    ) -> Vec<&Seen> {
         let own = rustix::process::getpid();
         let mut ahead = self.by_tag.get(&tag).cloned().unwrap_or_default();
+        ahead.extend(known.iter().filter_map(|identity| {
+            let index = *self.by_pid.get(&identity.0.as_raw_pid())?;
+            (self.seen[index].identity() == *identity).then_some(index)
+        }));
         if let Some(root) = root.and_then(|root| self.root(root)) {
             let number = root.pid.as_raw_pid();
             ahead.extend(self.by_group.get(&number).into_iter().flatten());

@@ -103,6 +103,7 @@ pub(crate) fn sweep(root: &Path, own: Uuid) -> Vec<Swept> {
         let tree = Tree {
             tag: Tag::Manager(manager),
             root: None,
+            known: Vec::new(),
         };
         Hunt::new(tree, group.clone())
     });
@@ -111,7 +112,7 @@ pub(crate) fn sweep(root: &Path, own: Uuid) -> Vec<Swept> {
     gone.map(|(((manager, directory), outcome), group)| Swept {
         manager,
         killed: outcome.killed,
-        problem: remove(&directory, group.as_deref(), outcome),
+        problem: remove(&directory, group.as_deref(), &outcome),
         directory,
     })
     .chain(kept)
@@ -165,12 +166,9 @@ fn read(directory: &Path, name: &str, limit: u64) -> Option<(u32, Vec<u8>)> {
 
 /// Removes the directory, following no link; says why it is still there. While something of it is
 /// alive it stays, for the next manager to try again.
-fn remove(directory: &Path, group: Option<&Group>, outcome: Outcome) -> Option<String> {
-    if outcome.left > 0 {
-        return Some(format!(
-            "{} of its processes could not be killed",
-            outcome.left
-        ));
+fn remove(directory: &Path, group: Option<&Group>, outcome: &Outcome) -> Option<String> {
+    if let Some(left) = outcome.left() {
+        return Some(format!("not all of its processes end: {left}"));
     }
     // First, since the directory has the record of it.
     if let Some(group) = group

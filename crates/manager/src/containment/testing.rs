@@ -61,6 +61,7 @@ impl Name {
         Tree {
             tag: self.tag(),
             root: root.map(root_of),
+            known: Vec::new(),
         }
     }
 }

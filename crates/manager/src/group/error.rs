@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::containment::{LeftProcess, List};
 use crate::error::{LastLines, NO_MANAGER};
 use crate::lifecycle::ExitReport;
 use crate::model::ConfigurationError;
@@ -61,6 +62,11 @@ pub enum MemberFailure {
         /// What it said last, where its stderr is logged.
         stderr: LastLines,
     },
+    /// It was killed, and does not end.
+    NotEnded {
+        /// What is left of it.
+        left: Vec<LeftProcess>,
+    },
     /// It has ended, and nothing is known of how.
     Gone,
 }
@@ -70,6 +76,7 @@ impl fmt::Display for MemberFailure {
         match self {
             Self::CannotStart(error) => write!(f, "could not be started: {error}"),
             Self::Ended { report, stderr } => write!(f, "{report}{stderr}"),
+            Self::NotEnded { left } => write!(f, "does not end: {}", List(left)),
             Self::Gone => f.write_str("has ended, and nobody knows how"),
         }
     }

@@ -116,7 +116,8 @@ impl GroupHandle {
 
     /// Stops all of it: each process when all that needs it has stopped, as by [`ProcessHandle::stop`] with the
     /// manager's [grace](crate::ProcessManagerBuilder::grace). What is being started is stopped, too, and nothing is
-    /// started any more. Resolves with the last status when nothing of it runs. A group that has stopped already is no
+    /// started any more. Resolves with the last status when nothing of it runs. A process that does not end within the
+    /// grace and [`KILL_BOUND`](crate::KILL_BOUND) counts as failed, and what it needs is stopped after that. A group that has stopped already is no
     /// error.
     ///
     /// Cancel safe: once this was polled, the stop is carried out.
@@ -134,12 +135,19 @@ impl GroupHandle {
     ///
     /// # Errors
     ///
-    /// [`ManagerError`]: the manager's runtime has ended before the group did.
+    /// [`ManagerError`]: the manager's runtime has ended before the group did, or something of it does not end
+    /// ([`NotEnded`](ManagerError::NotEnded)); all else has stopped then.
     pub async fn wait(&self) -> Result<GroupStatus, ManagerError> {
         let mut view = self.shared.view.clone();
         match view.wait_for(|view| view.stopped).await {
             Ok(_) => {}
             Err(_) => return Err(ManagerError::ManagerCommunicationError),
+        }
+        let members = &self.shared.view.borrow().members;
+        let left = members.iter().flat_map(|member| member.left.iter());
+        let left: Vec<_> = left.cloned().collect();
+        if !left.is_empty() {
+            return Err(ManagerError::NotEnded { left });
         }
         Ok(self.status())
     }

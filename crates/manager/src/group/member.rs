@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::containment::LeftProcess;
 use crate::lifecycle::{ExitCause, ExitReport};
 use crate::model::Runnable;
 use crate::process::{Process, StartState, Status};
@@ -13,6 +14,8 @@ pub(super) struct Member {
     pub(super) place: Place,
     /// It has been asked to end for ever.
     pub(super) told_to_end: bool,
+    /// It was killed, and does not end.
+    pub(super) is_stuck: bool,
 }
 
 /// Where its process is.
@@ -32,6 +35,8 @@ pub(super) enum End {
     /// Well, or as a user asked.
     Ended,
     Failed,
+    /// It was to stop, was killed, and does not end.
+    NotEnded,
     /// With the manager.
     ShutDown,
 }
@@ -43,6 +48,8 @@ pub(super) enum Edge {
     Ready,
     /// Nothing of it runs until it is released.
     Held,
+    /// Its run was killed, and this does not end.
+    NotEnded(Arc<[LeftProcess]>),
     /// It has ended for ever.
     Over(PermanentEnd, Option<Arc<ExitReport>>),
 }
@@ -57,6 +64,8 @@ pub(super) struct Seen {
     run: Option<u64>,
     /// How often it was held back.
     held: u64,
+    /// How often it was told that it does not end.
+    unended: u32,
 }
 
 impl Seen {
@@ -66,12 +75,22 @@ impl Seen {
         let now = Self {
             run: Some(service.run),
             held: service.held.unwrap_or(self.held),
+            unended: status.unended.as_ref().map_or(0, |unended| unended.times),
         };
         if let Some(end) = service.end {
             return Some((Edge::Over(end, status.report.clone()), now));
         }
         if now.held > self.held {
             return Some((Edge::Held, now));
+        }
+        let left = status.unended.as_ref().map(|unended| &unended.left);
+        if let Some(left) = left.filter(|left| !left.is_empty())
+            && now.unended > self.unended
+            && status.report.is_none()
+        {
+            // Whether its run was ready is told by another look.
+            let run = self.run;
+            return Some((Edge::NotEnded(Arc::clone(left)), Self { run, ..now }));
         }
         // Until the next run is there, the status is of the last one.
         let is_new = self.run.is_none_or(|seen| service.run > seen);

@@ -7,6 +7,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 use super::error::{GroupError, MemberFailure};
 use super::events::GroupEvent;
 use super::status::{GroupPhase, GroupStatus, MemberStatus};
+use crate::containment::LeftProcess;
 use crate::error::LastLines;
 use crate::flag::Flag;
 use crate::model::Runnable;
@@ -66,6 +67,8 @@ pub(crate) struct Member {
     pub(super) error: Option<String>,
     /// What it said last before it failed.
     pub(super) words: LastLines,
+    /// What of it does not end.
+    pub(super) left: Vec<LeftProcess>,
 }
 
 impl StartGroup {
@@ -79,6 +82,7 @@ impl StartGroup {
             process: None,
             error: None,
             words: LastLines::default(),
+            left: Vec::new(),
         };
         let (view, seen) = watch::channel(View {
             members: vec![idle; parts.len()],

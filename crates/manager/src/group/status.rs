@@ -85,7 +85,7 @@ impl MemberStatus {
         self.process
     }
 
-    /// Why it could not be started, where that is so.
+    /// Why it could not be started, or does not end, where that is so.
     pub fn error(&self) -> Option<&str> {
         self.error.as_deref()
     }

@@ -13,6 +13,7 @@ use super::error::MemberFailure;
 use super::events::GroupEvent;
 use super::member::{Edge, End, Member, Place, Seen, end_of};
 use super::shared::{Shared, StartGroup, View};
+use crate::containment::List;
 use crate::error::{LastLines, SpawnProcessError};
 use crate::lifecycle::ExitReport;
 use crate::manager::context::Context;
@@ -61,6 +62,7 @@ impl StartGroup {
             kind: part.kind,
             place: Place::Unborn(part.runnable),
             told_to_end: false,
+            is_stuck: false,
         });
         self.reply.send(()).ok()?;
         Some(GroupTask {
@@ -106,6 +108,12 @@ impl GroupTask {
     async fn stop(&mut self) {
         self.stopping = true;
         self.step(Input::Stop).await;
+        for node in 0..self.members.len() {
+            if self.members[node].is_stuck && self.is(node, MemberState::Stopping) {
+                // It was to run again. Now it is to end, and has its time for that anew.
+                self.end(node).await;
+            }
+        }
     }
 
     /// The processes have been told by the manager already: here it is only waited for them.
@@ -118,11 +126,25 @@ impl GroupTask {
         match happened {
             Happened::Spawned(Ok(process)) => self.spawned(node, process).await,
             Happened::Spawned(Err(error)) => self.not_spawned(node, &error).await,
+            Happened::Seen(Edge::NotEnded(left), seen, process) => {
+                self.members[node].is_stuck = true;
+                self.view.send_modify(|view| {
+                    let member = &mut view.members[node];
+                    member.error = Some(format!("it does not end: {}", List(&left)));
+                    member.left = left.to_vec();
+                });
+                if self.is(node, MemberState::Stopping) && !self.group.starts_again(node) {
+                    self.over(node, End::NotEnded).await;
+                } else {
+                    self.watch(node, process, seen);
+                }
+            }
             Happened::Seen(Edge::Ready, seen, process) => {
                 self.watch(node, process, seen);
                 self.step(Input::Ready(node)).await;
             }
             Happened::Seen(Edge::Held, seen, process) => {
+                self.ended_after_all(node);
                 self.watch(node, process, seen);
                 let input = if self.is(node, MemberState::Stopping) {
                     Input::Stopped(node)
@@ -132,10 +154,14 @@ impl GroupTask {
                 self.step(input).await;
             }
             Happened::Seen(Edge::Over(end, report), ..) => {
+                self.ended_after_all(node);
+                self.note_left(node, report.as_deref());
                 let end = end_of(self.members[node].kind, end, report.as_deref());
                 self.over(node, end).await;
             }
             Happened::Failed(report, words) => {
+                self.ended_after_all(node);
+                self.note_left(node, report.as_deref());
                 let report = report.map(|report| format!("{report}{words}"));
                 self.view.send_modify(|view| {
                     view.members[node].error = report;
@@ -145,6 +171,24 @@ impl GroupTask {
             }
             Happened::Gone if self.shut_down => self.over(node, End::ShutDown).await,
             Happened::Gone => self.over(node, End::Failed).await,
+        }
+    }
+
+    /// What did not end has ended.
+    fn ended_after_all(&mut self, node: usize) {
+        if std::mem::take(&mut self.members[node].is_stuck) {
+            self.view.send_modify(|view| {
+                view.members[node].error = None;
+                view.members[node].left.clear();
+            });
+        }
+    }
+
+    /// It has ended, and what it had started may not have.
+    fn note_left(&self, node: usize, report: Option<&ExitReport>) {
+        if let Some(report) = report.filter(|report| !report.left().is_empty()) {
+            self.view
+                .send_modify(|view| view.members[node].left = report.left().to_vec());
         }
     }
 
@@ -190,8 +234,9 @@ impl GroupTask {
     fn input_of(&self, node: usize, end: End) -> Option<Input> {
         let is_stopped = self.is(node, MemberState::Stopping) && !self.group.starts_again(node);
         match end {
-            _ if is_stopped && end != End::Failed => Some(Input::Stopped(node)),
+            End::Ended | End::ShutDown if is_stopped => Some(Input::Stopped(node)),
             End::ShutDown => None,
+            End::NotEnded => Some(Input::Failed(node)),
             End::Ended => Some(Input::Ended(node)),
             End::Failed if is_stopped && self.was_there(node) => Some(Input::Stopped(node)),
             End::Failed => Some(Input::Failed(node)),
@@ -352,6 +397,11 @@ fn failure(view: &View, node: usize) -> MemberFailure {
     let member = &view.members[node];
     if let (None, Some(error)) = (&member.process, &member.error) {
         return MemberFailure::CannotStart(error.clone());
+    }
+    let process = member.process.as_ref();
+    if !member.left.is_empty() && process.is_some_and(|process| process.report().is_none()) {
+        let left = member.left.clone();
+        return MemberFailure::NotEnded { left };
     }
     let report = member
         .process

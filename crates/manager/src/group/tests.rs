@@ -10,8 +10,9 @@ use super::*;
 use crate::supervision::graph::{Graph, Node};
 use crate::test_util::{ChildEvent, ChildSide, ScriptedChild};
 use crate::{
-    Backoff, Cmd, ExitCause, FailurePolicy, MemberKind, MemberState, Messaging, ProcessHandle,
-    ProcessManager, ProcessManagerHandle, Readiness, RestartIntensity, RestartPolicy, Supervision,
+    Backoff, Cmd, ExitCause, FailurePolicy, KILL_BOUND, ManagerError, MemberKind, MemberState,
+    Messaging, ProcessHandle, ProcessManager, ProcessManagerHandle, Readiness, RestartIntensity,
+    RestartPolicy, Supervision,
 };
 use FailurePolicy::{OneForAll, OneForOne, RestForOne};
 
@@ -59,8 +60,15 @@ async fn quick(mut child: ChildSide) -> i32 {
     told(child).await
 }
 
+/// Ready at once, and never ends.
+async fn stays(mut child: ChildSide) -> i32 {
+    child.ready("").await;
+    while !matches!(child.next().await, ChildEvent::InputEnded) {}
+    std::future::pending().await
+}
+
 /// A group of scripts, of nodes written as `web:db,cache`: a star is a oneshot, a question mark one that has to be told
-/// when it is ready.
+/// when it is ready, a plus one that cannot be killed.
 async fn start(
     manager: &ProcessManagerHandle,
     policy: FailurePolicy,
@@ -75,7 +83,7 @@ async fn start(
         .map(|node| {
             let (name, needs) = node.split_once(':').unwrap_or((node, ""));
             let needs = needs.split(',').filter(|need| !need.is_empty());
-            let bare = name.trim_end_matches(['*', '?']);
+            let bare = name.trim_end_matches(['*', '?', '+']);
             let is_oneshot = name.contains('*');
             let (kind, rules) = if is_oneshot {
                 (MemberKind::Oneshot, Supervision::new(RestartPolicy::Never))
@@ -85,6 +93,8 @@ async fn start(
             let cmd = cmd.clone().supervised(rules);
             let script = if name.contains('?') || is_oneshot {
                 ScriptedChild::new(cmd, told)
+            } else if name.contains('+') {
+                ScriptedChild::new(cmd, stays).outlives_kill()
             } else {
                 ScriptedChild::new(cmd, quick)
             };

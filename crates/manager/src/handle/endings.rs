@@ -152,11 +152,17 @@ impl ProcessManagerHandle {
     /// at once; waits for their ends, and removes all directories. Resolves when nothing of it is
     /// left. Processes that are being started are seen out as well.
     ///
+    /// A process that was killed at the end of the grace and is there [`KILL_BOUND`](crate::KILL_BOUND)
+    /// later is let go: the shutdown ends with an error that names it. Its run directory and the
+    /// manager's, with the lock on the working directory, stay until it ends or this program does; what
+    /// is left then is for the next manager in the same working directory.
+    ///
     /// Cancel safe: once this was polled, the shutdown goes on.
     ///
     /// # Errors
     ///
-    /// [`ManagerError`]: the manager had ended before.
+    /// [`ManagerError`]: the manager had ended before, or something does not end
+    /// ([`NotEnded`](ManagerError::NotEnded)).
     pub async fn shutdown(&self) -> Result<(), ManagerError> {
         self.end(None).await
     }
@@ -166,7 +172,7 @@ impl ProcessManagerHandle {
     ///
     /// # Errors
     ///
-    /// [`ManagerError`]: the manager had ended before.
+    /// As [`shutdown`](Self::shutdown).
     pub async fn shutdown_with(&self, grace: Duration) -> Result<(), ManagerError> {
         self.end(Some(grace)).await
     }
@@ -178,6 +184,11 @@ impl ProcessManagerHandle {
             .send(Command::ShutDown(grace, reply))
             .await
             .map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())
+        let left = answer.await.map_err(|_| gone())?;
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(ManagerError::NotEnded { left })
+        }
     }
 }

@@ -8,6 +8,7 @@ use procession_wire::Message;
 use tokio::sync::oneshot;
 
 use super::{Missing, ProcessManagerHandle};
+use crate::containment::LeftProcess;
 use crate::error::{
     GetProcessInfoError, KillProcessError, ReadMessageError, RemoveProcessError,
     SignalProcessError, StopProcessError, WaitError, WriteMessageError,
@@ -20,7 +21,7 @@ use crate::messaging::buffer::Limits;
 use crate::messaging::hub::MessageStream;
 use crate::messaging::sink::MessageSink;
 use crate::model::Subscription;
-use crate::process::{Control, Process};
+use crate::process::{Control, Process, ProcessEnd};
 use crate::signal::Signal;
 
 /// A handle to one process: what [`ProcessManagerHandle`] does, without the id, and without asking
@@ -246,7 +247,8 @@ impl ProcessHandle {
     /// It is asked to end: over frames by the `stop` frame at once and SIGTERM at half the grace,
     /// else by the end of its input and SIGTERM at once. SIGTERM goes to all processes of its tree.
     /// What is left at the end of the grace is killed. Resolves with the exit report when nothing of
-    /// the tree is left. A process that has ended already is no error: its report is what it was.
+    /// the tree is left, or with an error when something is left after the grace and the
+    /// [bound](crate::KILL_BOUND) of a kill. A process that has ended already is no error: its report is what it was.
     ///
     /// A second stop can only shorten the grace of the first; [`kill`](Self::kill) ends it at once.
     ///
@@ -254,7 +256,8 @@ impl ProcessHandle {
     ///
     /// # Errors
     ///
-    /// [`StopProcessError`]: the manager has ended without learning how the process did.
+    /// [`StopProcessError`]: the manager has ended without learning how the process did, or something
+    /// does not end ([`NotEnded`](StopProcessError::NotEnded)).
     pub async fn stop(&self) -> Result<ExitReport, StopProcessError> {
         self.stop_within(None).await
     }
@@ -269,11 +272,33 @@ impl ProcessHandle {
     }
 
     async fn stop_within(&self, grace: Option<Duration>) -> Result<ExitReport, StopProcessError> {
-        self.process.ask(Control::Stop { grace }).await;
-        match self.process.finished().await {
-            Some(report) => Ok(report),
+        let id = self.id();
+        match self.end_by(Control::Stop { grace }).await {
+            Some((Some(report), left)) if left.is_empty() => Ok(report),
+            Some((report, left)) => Err(StopProcessError::NotEnded {
+                id,
+                left,
+                report: report.map(Box::new),
+            }),
             None => Err(self.missing().into()),
         }
+    }
+
+    /// Asks it to end, and waits for that; the report, and what does not end.
+    async fn end_by(&self, request: Control) -> Option<(Option<ExitReport>, Vec<LeftProcess>)> {
+        // Before it is asked: what is told from here on comes after that.
+        let before = self.process.given_up();
+        self.process.ask(request).await;
+        Some(match self.process.end_or_left(before, false).await? {
+            ProcessEnd::Reported(report) => {
+                let report = ExitReport::clone(&report);
+                let left = report.left().to_vec();
+                (Some(report), left)
+            }
+            ProcessEnd::Left { left, report } => {
+                (report.map(|report| ExitReport::clone(&report)), left)
+            }
+        })
     }
 
     /// Sends it a signal: to the process itself and to nothing that it has started. Never to another
@@ -319,18 +344,26 @@ impl ProcessHandle {
         events
     }
 
-    /// Kills it and all that it has started (`SIGKILL`); resolves with the exit report when nothing
-    /// of its tree is left. A process that has ended already is no error: its report is what it was.
+    /// Kills it and all that it has started (`SIGKILL`), and closes its input; resolves with the exit report
+    /// when nothing of its tree is left, or with an error when something is left after
+    /// [`KILL_BOUND`](crate::KILL_BOUND). The process itself gets the signal at once, by its own pidfd,
+    /// whatever else can be found. A process that has ended already is no error: its report is what it was.
     ///
     /// Cancel safe: once this was polled, the kill is carried out.
     ///
     /// # Errors
     ///
-    /// [`KillProcessError`]: the manager has ended without learning how the process did.
+    /// [`KillProcessError`]: the manager has ended without learning how the process did, or something
+    /// does not end ([`NotEnded`](KillProcessError::NotEnded)).
     pub async fn kill(&self) -> Result<ExitReport, KillProcessError> {
-        self.process.ask(Control::Kill(ExitCause::Killed)).await;
-        match self.process.finished().await {
-            Some(report) => Ok(report),
+        let id = self.id();
+        match self.end_by(Control::Kill(ExitCause::Killed)).await {
+            Some((Some(report), left)) if left.is_empty() => Ok(report),
+            Some((report, left)) => Err(KillProcessError::NotEnded {
+                id,
+                left,
+                report: report.map(Box::new),
+            }),
             None => Err(self.missing().into()),
         }
     }

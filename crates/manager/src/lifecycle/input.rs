@@ -30,6 +30,8 @@ pub(crate) enum Input {
     Stop { grace: Duration, cause: ExitCause },
     /// End it now, for this reason.
     Kill(ExitCause),
+    /// The kernel does not let us kill it.
+    KillDenied,
     /// A deadline may have passed.
     Tick,
     /// It has been reaped.
@@ -41,8 +43,13 @@ pub(crate) enum Input {
     },
     /// One of its outputs has come to its end, or was given up.
     OutputEnded(OutputState),
-    /// Nothing of its tree is left; this many processes beside itself had to be killed.
-    Hunted(u32),
+    /// The hunt for its tree is over.
+    Hunted {
+        /// So many processes beside itself had to be killed.
+        killed: u32,
+        /// Something is left that does not end.
+        left: bool,
+    },
     /// Forget it.
     Remove,
     /// The manager ends: stop it within this time, and forget it when it has finished.
@@ -60,6 +67,10 @@ pub(crate) enum Effect {
     EndInput,
     /// Send SIGTERM to the whole tree.
     TermTree,
+    /// Send SIGKILL to the process itself, now; then [`Input::KillDenied`] where that is refused.
+    Kill,
+    /// Close its input, whatever is queued.
+    CloseInput,
     /// Send SIGKILL to the whole tree, and hunt it until nothing is left; then [`Input::Hunted`].
     KillTree,
     /// The process is gone: hunt what it left behind. Then [`Input::Hunted`].
@@ -69,6 +80,10 @@ pub(crate) enum Effect {
     },
     /// Somebody waits for the hunt that is under way.
     Hurry,
+    /// Tell everybody what is left of it, and why.
+    TellLeft,
+    /// Leave the process to a thread that reaps it some time, and forget it. Nothing follows.
+    LetGo,
     /// It has not shown in time that it has started.
     StartOverdue,
     /// Tell everybody the new state.

@@ -5,6 +5,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use crate::containment::{LeftProcess, List};
+
 /// Why a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -103,6 +105,7 @@ pub struct ExitReport {
     pub(crate) usage: Option<ResourceUsage>,
     pub(crate) output: OutputState,
     pub(crate) hunted: Option<u32>,
+    pub(crate) left: Vec<LeftProcess>,
 }
 
 impl ExitReport {
@@ -163,6 +166,12 @@ impl ExitReport {
         self.hunted
     }
 
+    /// What it had started and does not end, since it may not be killed or waits in the kernel; known with
+    /// [`hunted`](Self::hunted). Mostly nothing.
+    pub fn left(&self) -> &[LeftProcess] {
+        &self.left
+    }
+
     /// Whether all of its output was read.
     pub fn output(&self) -> OutputState {
         self.output
@@ -188,6 +197,9 @@ impl fmt::Display for ExitReport {
         if let Some(hunted @ 1..) = self.hunted {
             let s = if hunted == 1 { "" } else { "es" };
             write!(f, "; {hunted} process{s} that it had started hunted down")?;
+        }
+        if !self.left.is_empty() {
+            write!(f, "; left: {}", List(&self.left))?;
         }
         f.write_str(")")
     }

@@ -41,16 +41,25 @@ const STOP: Input = Input::Stop {
 };
 const KILL: Input = Input::Kill(ExitCause::Killed);
 const ENDED: Input = Input::OutputEnded(OutputState::Complete);
-const HUNTED: Input = Input::Hunted(2);
+const HUNTED: Input = Input::Hunted {
+    killed: 2,
+    left: false,
+};
+const LEFT: Input = Input::Hunted {
+    killed: 2,
+    left: true,
+};
 const SHUT_DOWN: Input = Input::ShutDown { grace: GRACE };
 
-/// The inputs that lead to each state. While draining and drained, a hunt is under way.
-fn states() -> [(&'static str, Vec<Input>); 8] {
+/// The inputs that lead to each state, where a tick comes late. While killing, stuck, draining and drained, a
+/// hunt is under way.
+fn states() -> [(&'static str, Vec<Input>); 9] {
     [
         ("spawning", vec![]),
         ("running", vec![STARTED]),
         ("stopping", vec![STARTED, STOP]),
         ("killing", vec![STARTED, KILL]),
+        ("stuck", vec![STARTED, KILL, Input::Tick]),
         ("draining", vec![STARTED, by_code(0)]),
         ("drained", vec![STARTED, by_code(0), ENDED]),
         ("finished", vec![STARTED, by_code(0), ENDED, HUNTED]),
@@ -58,14 +67,19 @@ fn states() -> [(&'static str, Vec<Input>); 8] {
     ]
 }
 
-/// What is done, in few letters: the stop F(rame), E(nd of input), T(ERM), K(ill), H(unt) or h if nobody waits, O(verdue start), P(ublish)
-/// and the state, Q(uickly), R(eport), D(rain), N(o removal), C(lean up).
+/// What is done, in few letters: the stop F(rame), E(nd of input), T(ERM), S(IGKILL to itself), X (its input is
+/// closed), K(ill the tree), H(unt) or h if nobody waits, L(eft), G(o), O(verdue start), P(ublish) and the state,
+/// Q(uickly), R(eport), D(rain), N(o removal), C(lean up).
 fn letters(effects: &[Effect]) -> String {
     let letters = effects.iter().map(|effect| match effect {
         Effect::SendStop => "F".to_owned(),
         Effect::EndInput => "E".to_owned(),
         Effect::TermTree => "T".to_owned(),
+        Effect::Kill => "S".to_owned(),
+        Effect::CloseInput => "X".to_owned(),
         Effect::KillTree => "K".to_owned(),
+        Effect::TellLeft => "L".to_owned(),
+        Effect::LetGo => "G".to_owned(),
         Effect::Hunt { urgent: false } => "h".to_owned(),
         Effect::Hunt { urgent: true } => "H".to_owned(),
         Effect::Hurry => "Q".to_owned(),
@@ -87,37 +101,45 @@ fn every_state_meets_every_input() {
     let done = "R:Complete P:finished";
     let last = "R:Complete P:finished C";
     let stop = "P:stopping E T";
-    let kill = "P:stopping K";
-    // The columns: spawning, running, stopping, killing, draining, drained, finished, removed.
-    let table: [(Input, [&str; 8]); 15] = [
-        (STARTED, ["P:running", "", "", "", "", "", "", ""]),
-        (Input::StartFailed, ["C", "", "", "", "", "", "", ""]),
-        (STOP, ["", stop, "", "", "Q", "Q", "", ""]),
-        (KILL, ["", kill, "K", "", "Q", "Q", "", ""]),
-        (Input::Tick, ["", "", "", "", "", "", "", ""]),
-        (Input::Begun, ["", "", "", "", "", "", "", ""]),
+    let kill = "P:stopping S X K";
+    let again = "P:stopping S X";
+    // The columns: spawning, running, stopping, killing, stuck, draining, drained, finished, removed.
+    let table: [(Input, [&str; 9]); 16] = [
+        (STARTED, ["P:running", "", "", "", "", "", "", "", ""]),
+        (Input::StartFailed, ["C", "", "", "", "", "", "", "", ""]),
+        (STOP, ["", stop, "", "", again, "Q", "Q", "", ""]),
+        (KILL, ["", kill, "S X K", "S X", again, "Q", "Q", "", ""]),
+        (Input::KillDenied, ["", "", "", "", "", "", "", "", ""]),
+        (Input::Tick, ["", "", "", "", "", "", "", "", ""]),
+        (Input::Begun, ["", "", "", "", "", "", "", "", ""]),
         (
             Input::StartBy(Instant::now()),
-            ["", "", "", "", "", "", "", ""],
+            ["", "", "", "", "", "", "", "", ""],
         ),
-        (Input::StartBroken, ["", "", "", "", "", "", "", ""]),
-        (Input::Unresponsive, ["", stop, "", "", "", "", "", ""]),
-        (by_code(0), ["", gone, exit, dead, "", "", "", ""]),
-        (ENDED, ["", "", "", "", "R:Complete", "", "", ""]),
-        (HUNTED, ["", "", "", "", "", done, "", ""]),
-        (Input::Remove, ["N", "N", "N", "N", "N", last, "C", ""]),
-        (SHUT_DOWN, ["", stop, "", "", "Q", "Q", "C", ""]),
-        (Input::Abandon, ["", kill, "K", "", "Q", "Q", "C", ""]),
+        (Input::StartBroken, ["", "", "", "", "", "", "", "", ""]),
+        (Input::Unresponsive, ["", stop, "", "", "", "", "", "", ""]),
+        (by_code(0), ["", gone, exit, dead, dead, "", "", "", ""]),
+        (ENDED, ["", "", "", "", "", "R:Complete", "", "", ""]),
+        (HUNTED, ["", "", "", "", "", "", done, "", ""]),
+        (Input::Remove, ["N", "N", "N", "N", "N", "N", last, "C", ""]),
+        (SHUT_DOWN, ["", stop, "", "", again, "Q", "Q", "C", ""]),
+        (
+            Input::Abandon,
+            ["", kill, "S X K", "S X", again, "Q", "Q", "C", ""],
+        ),
     ];
     for (input, row) in table {
         for ((state, path), expected) in states().into_iter().zip(row) {
-            let now = Instant::now();
+            let mut now = Instant::now();
             let mut lifecycle = Lifecycle::new();
             lifecycle.plan(Plan {
                 grace: GRACE,
                 ..Plan::default()
             });
             for step in path {
+                if step == Input::Tick {
+                    now += KILL_BOUND;
+                }
                 lifecycle.step(step, now);
             }
             let effects = lifecycle.step(input, now);
@@ -150,14 +172,14 @@ fn a_stop_over_frames_asks_then_terms_then_kills() {
         (5, Input::Tick),
     ];
     let done = course(Plan::default(), &steps);
-    assert_eq!(done[1..], ["P:stopping F", "", "T", "", "K", ""]);
+    assert_eq!(done[1..], ["P:stopping F", "", "T", "", "S X K", ""]);
 }
 
 #[test]
 fn a_stop_without_frames_terms_at_once() {
     let steps = [(0, STARTED), (0, STOP), (3, Input::Tick), (4, Input::Tick)];
     let done = course(Plan::default(), &steps);
-    assert_eq!(done[1..], ["P:stopping E T", "", "K"]);
+    assert_eq!(done[1..], ["P:stopping E T", "", "S X K"]);
 }
 
 #[test]
@@ -167,10 +189,10 @@ fn a_second_stop_can_only_shorten() {
         cause: ExitCause::Stopped,
     };
     for (later, expected) in [
-        (&[(1, stop(100)), (4, Input::Tick)][..], &["", "K"][..]),
-        (&[(1, stop(1)), (2, Input::Tick)], &["", "K"]),
-        (&[(1, stop(0))], &["K"]),
-        (&[(1, stop(u64::MAX)), (4, Input::Tick)], &["", "K"]),
+        (&[(1, stop(100)), (4, Input::Tick)][..], &["", "S X K"][..]),
+        (&[(1, stop(1)), (2, Input::Tick)], &["", "S X K"]),
+        (&[(1, stop(0))], &["S X K"]),
+        (&[(1, stop(u64::MAX)), (4, Input::Tick)], &["", "S X K"]),
     ] {
         let steps: Vec<_> = [(0, STARTED), (0, STOP)]
             .into_iter()
@@ -189,7 +211,7 @@ fn a_grace_without_end_is_no_fault_and_none_at_all_kills() {
     let steps = [(0, STARTED), (0, stop(Duration::MAX)), (9, Input::Tick)];
     assert_eq!(course(Plan::default(), &steps)[1..], ["P:stopping E T", ""]);
     let steps = [(0, WITH_FRAMES), (0, stop(Duration::ZERO))];
-    assert_eq!(course(Plan::default(), &steps)[1], "P:stopping F K");
+    assert_eq!(course(Plan::default(), &steps)[1], "P:stopping F S X K");
 }
 
 #[test]
@@ -234,7 +256,7 @@ fn a_process_that_cannot_be_understood_at_its_start_is_stopped_without_frames() 
         (2, Input::StartBroken),
         (5, Input::Tick),
     ];
-    assert_eq!(course(plan, &steps)[1..], ["P:stopping E T", "", "K"]);
+    assert_eq!(course(plan, &steps)[1..], ["P:stopping E T", "", "S X K"]);
     let mut lifecycle = Lifecycle::new();
     lifecycle.plan(plan);
     let now = Instant::now();
@@ -258,7 +280,7 @@ fn a_process_that_no_longer_answers_is_asked_first() {
         (3, Input::Tick),
         (5, Input::Tick),
     ];
-    assert_eq!(course(plan, &steps)[1..], ["P:stopping F", "T", "K"]);
+    assert_eq!(course(plan, &steps)[1..], ["P:stopping F", "T", "S X K"]);
 }
 
 fn report_of(lifecycle: &mut Lifecycle, now: Instant) -> ExitReport {
@@ -284,7 +306,7 @@ fn a_process_whose_time_is_up_is_stopped() {
         (14, Input::Tick),
     ];
     let done = course(plan, &steps);
-    assert_eq!(done[1..], ["", "P:stopping E T", "K"]);
+    assert_eq!(done[1..], ["", "P:stopping E T", "S X K"]);
 }
 
 #[test]
@@ -292,6 +314,118 @@ fn a_hunt_that_is_over_before_the_exit_is_known_is_not_repeated() {
     let steps = [(0, STARTED), (0, KILL), (0, HUNTED), (0, by_signal(KILLED))];
     let done = course(Plan::default(), &steps);
     assert_eq!(done[2..], ["", "D R:Draining P:exited"]);
+}
+
+#[test]
+fn what_was_killed_and_does_not_go_is_told_of_at_the_bound_and_its_exit_when_it_comes() {
+    let bound = KILL_BOUND.as_secs();
+    let steps = [
+        (0, STARTED),
+        (1, KILL),
+        (bound, Input::Tick),
+        (bound + 1, Input::Tick),
+        (bound + 2, LEFT),
+        (bound + 3, Input::Tick),
+        (bound + 4, by_code(0)),
+        (bound + 4, HUNTED),
+        (bound + 4, ENDED),
+    ];
+    assert_eq!(
+        course(Plan::default(), &steps)[1..],
+        [
+            "P:stopping S X K",
+            "",
+            "L P:stuck",
+            "",
+            "",
+            // The hunt that is over had left something: the process itself, it may be.
+            "D R:Draining P:exited H",
+            "",
+            "R:Complete P:finished"
+        ]
+    );
+}
+
+#[test]
+fn another_try_has_the_whole_bound_and_a_kill_meanwhile_no_more_time() {
+    let bound = KILL_BOUND.as_secs();
+    let steps = [
+        (0, STARTED),
+        (0, STOP),
+        (4, Input::Tick),
+        (6, KILL),
+        (4 + bound, Input::Tick),
+        (20, LEFT),
+        (20, STOP),
+        (20 + bound, Input::Tick),
+    ];
+    assert_eq!(
+        course(Plan::default(), &steps)[2..],
+        [
+            "S X K",
+            "S X",
+            "L P:stuck",
+            "",
+            "P:stopping S X K",
+            "L P:stuck"
+        ]
+    );
+}
+
+#[test]
+fn what_may_not_be_killed_is_told_of_soon() {
+    let now = Instant::now();
+    let mut lifecycle = Lifecycle::new();
+    for input in [STARTED, KILL, Input::KillDenied] {
+        lifecycle.step(input, now);
+    }
+    assert_eq!(lifecycle.deadline(), Some(now + DENIED_BOUND));
+    let later = now + DENIED_BOUND / 2;
+    lifecycle.step(Input::KillDenied, later);
+    assert_eq!(lifecycle.deadline(), Some(now + DENIED_BOUND));
+    let effects = lifecycle.step(Input::Tick, now + DENIED_BOUND);
+    assert_eq!(letters(&effects), "L P:stuck");
+    assert_eq!(lifecycle.deadline(), None);
+}
+
+#[test]
+fn at_the_end_of_the_manager_what_does_not_go_is_let_go() {
+    let bound = KILL_BOUND.as_secs();
+    let steps = [
+        (0, STARTED),
+        (0, Input::ShutDown { grace: GRACE }),
+        (4, Input::Tick),
+        (4 + bound, Input::Tick),
+        (20, by_code(0)),
+    ];
+    let done = course(Plan::default(), &steps);
+    assert_eq!(done[2..], ["S X K", "L P:stuck G", ""]);
+    // It was stuck before: it is killed once more.
+    let steps = [
+        (0, STARTED),
+        (0, KILL),
+        (bound, Input::Tick),
+        (10, SHUT_DOWN),
+        (10 + bound, Input::Tick),
+    ];
+    let done = course(Plan::default(), &steps);
+    assert_eq!(done[2..], ["L P:stuck", "P:stopping S X", "L P:stuck G"]);
+}
+
+#[test]
+fn what_it_has_started_and_does_not_go_is_told_of_with_its_end() {
+    let steps = [(0, STARTED), (0, by_code(0)), (0, ENDED), (4, LEFT)];
+    let done = course(Plan::default(), &steps);
+    assert_eq!(done[3], "R:Complete L P:finished");
+    // Nobody waits for the hunt of what is removed.
+    let steps = [
+        (0, STARTED),
+        (0, by_code(0)),
+        (0, ENDED),
+        (1, Input::Remove),
+    ];
+    let done = course(Plan::default(), &steps);
+    assert_eq!(done[3], "R:Complete P:finished C");
 }
 
 #[test]
@@ -416,10 +550,10 @@ fn what_was_asked_for_during_the_start_is_done_right_after_it() {
         cause: ExitCause::TimedOut,
     };
     for (early, then) in [
-        (&[KILL][..], "P:running P:stopping K"),
+        (&[KILL][..], "P:running P:stopping S X K"),
         (&[STOP], "P:running P:stopping E T"),
-        (&[STOP, KILL], "P:running P:stopping K"),
-        (&[KILL, STOP], "P:running P:stopping K"),
+        (&[STOP, KILL], "P:running P:stopping S X K"),
+        (&[KILL, STOP], "P:running P:stopping S X K"),
         (&[STOP, longer], "P:running P:stopping E T"),
     ] {
         let now = Instant::now();
@@ -517,6 +651,8 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(ENDED),
         Just(Input::OutputEnded(OutputState::Cut)),
         Just(HUNTED),
+        Just(LEFT),
+        Just(Input::KillDenied),
         Just(Input::Remove),
         Just(Input::Begun),
         Just(Input::StartBroken),
@@ -554,13 +690,17 @@ proptest! {
         let (mut exits, mut finished, mut cleanups, mut hunts) = (0, 0, 0, 0i32);
         for (input, seconds) in inputs {
             now += Duration::from_secs(seconds);
-            if input == HUNTED {
+            if [HUNTED, LEFT].contains(&input) {
                 hunts = (hunts - 1).max(0);
             }
             for effect in lifecycle.step(input, now) {
                 prop_assert_eq!(cleanups, 0, "nothing follows the clean-up");
                 match effect {
-                    Effect::SendStop | Effect::EndInput | Effect::TermTree => {
+                    Effect::SendStop
+                    | Effect::EndInput
+                    | Effect::TermTree
+                    | Effect::Kill
+                    | Effect::CloseInput => {
                         prop_assert_eq!(exits, 0, "no signal after the exit");
                     }
                     Effect::KillTree => {
@@ -575,8 +715,9 @@ proptest! {
                     Effect::Report(report) if report.output() == OutputState::Draining => exits += 1,
                     Effect::Report(_) => prop_assert_eq!((exits, finished), (1, 0)),
                     Effect::Publish(ProcessState::Finished) => finished += 1,
-                    Effect::CleanUp => cleanups += 1,
+                    Effect::CleanUp | Effect::LetGo => cleanups += 1,
                     Effect::Publish(_)
+                    | Effect::TellLeft
                     | Effect::Drain
                     | Effect::RefuseRemoval
                     | Effect::StartOverdue => {}
@@ -585,6 +726,9 @@ proptest! {
             }
             prop_assert_eq!(lifecycle.is_over(), cleanups == 1);
             prop_assert!(lifecycle.deadline().is_none_or(|at| at > now || input != Input::Tick));
+            if let Phase::Killing { until: Some(until), .. } = lifecycle.phase {
+                prop_assert!(until <= now + KILL_BOUND, "a kill has its bound");
+            }
         }
     }
 }

@@ -224,6 +224,7 @@ impl ProcessManagerBuilder {
         let (sender, commands) = mpsc::channel(REQUESTS);
         let (pool, readers) = (Pool::for_starts(), Pool::new());
         let context = Arc::new(Context {
+            left: std::sync::Mutex::default(),
             dir,
             pool,
             starts: Arc::new(Semaphore::new(MAX_STARTS)),

@@ -1,13 +1,13 @@
 //! What a manager's tasks share.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::Command;
-use crate::containment::Hunter;
+use crate::containment::{Hunter, LeftProcess};
 use crate::events::Events;
 use crate::file_events::FileEvents;
 use crate::flag::Flag;
@@ -46,6 +46,8 @@ pub(crate) struct Context {
     pub(crate) ready: Flag,
     /// From the shutdown on: when the grace of its processes ends. It may only come nearer.
     pub(crate) shutdown: watch::Sender<Option<Instant>>,
+    /// What did not end, while the manager was shut down.
+    pub(crate) left: Mutex<Vec<LeftProcess>>,
     /// Weak: the tasks do not keep the manager, the handles do.
     pub(super) registry: mpsc::WeakSender<Command>,
 }
@@ -67,6 +69,36 @@ impl Context {
             readers,
             Arc::downgrade(self),
         ))
+    }
+
+    /// Something does not end. At the manager's end that is told by it.
+    pub(crate) fn note_left(&self, left: &[LeftProcess]) {
+        if self.shutdown.borrow().is_none() {
+            return;
+        }
+        let mut all = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        for left in left {
+            if !all.contains(left) {
+                all.push(left.clone());
+            }
+        }
+    }
+
+    /// Ends what is left of the manager, and says what of it does not end. Blocking.
+    ///
+    /// A process that was let go has the directory: that ends with it, and is the next manager's to sweep
+    /// where this program ends sooner.
+    pub(super) fn end(self: Arc<Self>) -> Vec<LeftProcess> {
+        let mut left =
+            std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));
+        let dir = Arc::clone(&self.dir);
+        drop(self);
+        for process in Arc::into_inner(dir).map_or_else(Vec::new, ManagerDir::end) {
+            if left.iter().all(|known| known.pid() != process.pid()) {
+                left.push(process);
+            }
+        }
+        left
     }
 
     /// Takes a process off the registry.

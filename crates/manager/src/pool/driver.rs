@@ -25,7 +25,7 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    /// Runs until nothing of the pool is left.
+    /// Runs until nothing of the pool is left but what does not end.
     pub(super) async fn run(self) {
         let mut workers = JoinSet::new();
         let mut next_look = self.memory_limit.map(|_| clock::now() + MEMORY_LOOK);
@@ -34,7 +34,7 @@ impl Driver {
             for order in self.shared.take_orders() {
                 self.carry_out(order, &mut workers).await;
             }
-            if self.shared.is_over() && workers.is_empty() {
+            if self.shared.is_over() && workers.len() <= self.shared.stuck() {
                 break;
             }
             let due = self.shared.next_due();
@@ -48,8 +48,8 @@ impl Driver {
                 }
             }
         }
-        self.shared.ended.set();
-        self.shared.events.tell(super::PoolEvent::Ended);
+        // First: the tasks that wait for what does not end go now.
+        self.shared.end();
     }
 
     async fn carry_out(&self, order: Order, workers: &mut JoinSet<()>) {

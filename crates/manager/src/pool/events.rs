@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use futures_core::Stream;
 
 use super::RequestName;
+use crate::containment::{LeftProcess, List};
 use crate::id::ProcessId;
 use crate::lifecycle::ExitReport;
 use crate::ring::{Heard, Listener};
@@ -41,6 +42,17 @@ pub enum PoolEvent {
         /// Its number.
         worker: u64,
     },
+    /// A worker was killed and does not end. It is not replaced before it does, so that such workers do not pile up;
+    /// its requests are lost as by its end. [`WorkerEnded`](Self::WorkerEnded) or
+    /// [`WorkerStartFailed`](Self::WorkerStartFailed) follows when it ends before the pool has.
+    WorkerStuck {
+        /// Its number.
+        worker: u64,
+        /// Its process.
+        process: ProcessId,
+        /// What does not end, and why.
+        left: Arc<[LeftProcess]>,
+    },
     /// A worker that was ready has ended.
     WorkerEnded {
         /// Its number.
@@ -64,7 +76,8 @@ pub enum PoolEvent {
     },
     /// After [`Broken`](Self::Broken) a worker is ready.
     Recovered,
-    /// The pool has ended: no request is open, and nothing of its workers is left.
+    /// The pool has ended: no request is open, and nothing of its workers is left but what is
+    /// [stuck](Self::WorkerStuck).
     Ended,
     /// The listener was too slow, and this many events were dropped that would have come here.
     Missed(u64),
@@ -81,6 +94,9 @@ impl fmt::Display for PoolEvent {
                 write!(f, "worker {worker} could not be started: {reason}")
             }
             Self::WorkerStopping { worker } => write!(f, "worker {worker} is being ended"),
+            Self::WorkerStuck { worker, left, .. } => {
+                write!(f, "worker {worker} does not end: {}", List(left))
+            }
             Self::WorkerEnded { worker, report, .. } => write!(f, "worker {worker} {report}"),
             Self::Poisonous { request, workers } => {
                 write!(f, "{request} is given up: {workers} workers died of it")

@@ -14,7 +14,7 @@ mod state;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -22,6 +22,8 @@ use tokio::sync::Notify;
 
 use self::state::{Open, Place, State};
 use super::{PoolEvent, PoolRequestOptions};
+use crate::containment::{LeftProcess, List};
+use crate::error::ManagerError;
 use crate::flag::Flag;
 use crate::id::ProcessId;
 use crate::lifecycle::ExitReport;
@@ -68,8 +70,9 @@ pub(super) struct Shared {
     pub(super) driver: Notify,
     /// There are more or fewer ready workers, or it is broken or over.
     changed: Notify,
-    /// Nothing of it is left.
+    /// Nothing of it is left, but what does not end.
     pub(super) ended: Flag,
+    left: OnceLock<Vec<LeftProcess>>,
     pub(super) events: Ring<PoolEvent>,
     /// What has happened from the start on, for the first listener.
     early: Mutex<Option<Listener<PoolEvent>>>,
@@ -90,6 +93,7 @@ impl Shared {
             driver: Notify::new(),
             changed: Notify::new(),
             ended: Flag::default(),
+            left: OnceLock::new(),
             runtime: tokio::runtime::Handle::current(),
             options,
             least: rules.least(),
@@ -308,6 +312,56 @@ impl Shared {
             state.inputs.push_back(Input::WorkerEnded { worker });
             state.end_with_the_manager();
         });
+    }
+
+    /// A worker does not end.
+    pub(super) fn worker_stuck(&self, worker: u64, process: ProcessId, left: Vec<LeftProcess>) {
+        self.with(|state| {
+            let left: Arc<[LeftProcess]> = left.into();
+            state.start_failure = List(&left).to_string().into();
+            if let Some(hand) = state.workers.get_mut(&worker) {
+                hand.left = Arc::clone(&left);
+            }
+            let event = PoolEvent::WorkerStuck {
+                worker,
+                process,
+                left,
+            };
+            self.events.tell(event.clone());
+            state.serious.push(event);
+            state.inputs.push_back(Input::WorkerStuck { worker });
+        });
+        self.driver.notify_one();
+    }
+
+    /// How many of its workers do not end.
+    pub(super) fn stuck(&self) -> usize {
+        let state = self.lock();
+        let workers = state.dispatch.workers();
+        workers
+            .filter(|worker| worker.state == WorkerState::Stuck)
+            .count()
+    }
+
+    /// Nothing of the pool is left but what does not end.
+    pub(super) fn end(&self) {
+        let state = self.lock();
+        let mut workers: Vec<_> = state.workers.iter().collect();
+        workers.sort_unstable_by_key(|(worker, _)| **worker);
+        let left = workers.into_iter().flat_map(|(_, hand)| hand.left.to_vec());
+        let _ = self.left.set(left.collect());
+        drop(state);
+        self.ended.set();
+        self.events.tell(PoolEvent::Ended);
+    }
+
+    /// Waits for the end of the pool.
+    pub(super) async fn wait_for_the_end(&self) -> Result<(), ManagerError> {
+        self.ended.wait().await;
+        match self.left.get() {
+            Some(left) if !left.is_empty() => Err(ManagerError::NotEnded { left: left.clone() }),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn take_orders(&self) -> Vec<Order> {

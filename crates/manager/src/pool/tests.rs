@@ -13,9 +13,10 @@ use procession_wire::Framing;
 
 use crate::test_util::{ChildEvent, ChildSide, ScriptedChild};
 use crate::{
-    Cmd, Messaging, PoolEvent, PoolEventStream, PoolNotReady, PoolRequestError, PoolRequestOptions,
-    ProcessManager, ProcessManagerHandle, ProcessPool, ProcessPoolBuilder, RequestError,
-    StartPoolError, Supervision, WhenFull, WorkerState,
+    Cmd, KILL_BOUND, KillProcessError, ManagerError, Messaging, PoolEvent, PoolEventStream,
+    PoolNotReady, PoolRequestError, PoolRequestOptions, ProcessManager, ProcessManagerHandle,
+    ProcessPool, ProcessPoolBuilder, RequestError, StartPoolError, Supervision, WhenFull,
+    WorkerState,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -110,7 +111,7 @@ fn is_gone(event: &PoolEvent) -> Option<u64> {
 
 /// Drains it; then nothing of it is left in its manager.
 async fn end(pool: ProcessPool, manager: ProcessManagerHandle) {
-    pool.drain().await;
+    pool.drain().await.expect("all end");
     assert!(pool.workers().is_empty());
     let left = manager.list().await.expect("there");
     assert!(left.is_empty(), "{left:?}");
@@ -185,7 +186,7 @@ async fn a_full_queue_refuses_or_lets_callers_wait_in_their_order() {
     );
     assert_eq!(first.await.expect("a reply"), "slept");
     assert_eq!(second.await.expect("a reply"), "2");
-    pool.drain().await;
+    pool.drain().await.expect("all end");
 
     let pool = builder()
         .queue(2, WhenFull::Wait)

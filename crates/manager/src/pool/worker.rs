@@ -4,6 +4,7 @@
 //!  spawn ──► hello, or its sign of readiness ──► ready ──► its output has been read ──► ended
 //!    │                 │                                        ▲
 //!    └─────────────────┴──► start failed      nothing more came from it: killed, if it lives on
+//!                                             it does not end: stuck, until it does
 //! ```
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +17,7 @@ use super::shared::Shared;
 use crate::error::SpawnProcessError;
 use crate::handle::{ProcessHandle, ProcessManagerHandle};
 use crate::lifecycle::{ExitCause, ExitReport};
-use crate::process::Process;
+use crate::process::{Process, ProcessEnd};
 
 /// How long the exit of a worker may be behind the end of its output before it is killed.
 const EXIT_AFTER_THE_END: Duration = Duration::from_secs(1);
@@ -81,15 +82,26 @@ pub(super) async fn run(
     if failure.is_none() {
         shared.worker_ready(worker, handle.id());
         tokio::select! {
-            _ = process.drained() => {}
+            _ = process.end_or_left(0, true) => {}
             () = lost.wait() => {
-                if timeout(EXIT_AFTER_THE_END, process.drained()).await.is_err() {
+                let end = timeout(EXIT_AFTER_THE_END, process.end_or_left(0, true));
+                if end.await.is_err() {
                     Process::kill_soon(process);
                 }
             }
         }
     }
-    let report = process.drained().await.map(Arc::new);
+    let mut told = 0;
+    let report = loop {
+        match process.end_or_left(told, true).await {
+            Some(ProcessEnd::Reported(report)) => break Some(report),
+            Some(ProcessEnd::Left { left, .. }) => {
+                told = process.given_up();
+                shared.worker_stuck(worker, handle.id(), left);
+            }
+            None => break None,
+        }
+    };
     // Looked up while there are logs: those whose requests it had are told.
     process.last_lines().await;
     let by_manager = |report: &Arc<ExitReport>| report.cause() == ExitCause::ManagerShutDown;

@@ -24,6 +24,7 @@ use super::spawn::{Attached, Launched};
 use super::spawn_error::refused;
 use super::{Asked, Control, Process};
 use crate::clock;
+use crate::containment::{Identity, LeftProcess, Outcome};
 use crate::error::{RemoveProcessError, SignalProcessError, SpawnProcessError};
 use crate::events::{Event, RemovalReason};
 use crate::flag::Flag;
@@ -92,11 +93,24 @@ struct Run {
     max_rss_before: u64,
     outputs: Tasks<OutputState>,
     /// Hunts for its tree; one at a time.
-    hunts: Tasks<u32>,
+    hunts: Tasks<Outcome>,
+    /// Once it is being ended.
+    ending: Option<Box<Ending>>,
     log_hooks: Tasks<()>,
     /// There once it has been started.
     start: Option<Start>,
     exit: Arc<Flag>,
+}
+
+/// What is known of the end of a run.
+#[derive(Default)]
+struct Ending {
+    /// Its children before it was told to end: afterwards they are nobody's.
+    children: Vec<Identity>,
+    /// What the last hunt has left.
+    left: Vec<LeftProcess>,
+    /// The kernel does not let us kill it.
+    denied: bool,
 }
 
 impl Run {
@@ -107,6 +121,7 @@ impl Run {
             max_rss_before: 0,
             outputs: Tasks::default(),
             hunts: Tasks::default(),
+            ending: None,
             log_hooks: Tasks::default(),
             start: None,
             exit: Arc::default(),
@@ -251,7 +266,9 @@ impl Task {
                 Some(ended) = poll_fn(|cx| self.run.outputs.poll_next(cx)) => {
                     Input::OutputEnded(ended.unwrap_or(OutputState::Cut))
                 }
-                Some(hunted) = poll_fn(|cx| self.run.hunts.poll_next(cx)) => Input::Hunted(hunted.unwrap_or(0)),
+                Some(hunted) = poll_fn(|cx| self.run.hunts.poll_next(cx)) => {
+                    self.hunted(hunted.unwrap_or_default())
+                }
                 () = deadline => {
                     if let Some(service) = &mut self.service {
                         service.tell(crate::supervision::Input::Tick);
@@ -396,15 +413,18 @@ impl Task {
                 Effect::TermTree if !self.is_process() => self.signal_alone(Signal::TERM),
                 Effect::TermTree => {
                     self.ends_with_its_group();
+                    self.note_children();
                     self.context.hunter.ask(self.tree(), Signal::TERM.into());
                 }
-                Effect::KillTree => {
-                    self.ends_with_its_group();
-                    if !self.is_process() {
-                        self.signal_alone(Signal::KILL);
+                Effect::Kill => self.kill(),
+                Effect::CloseInput => {
+                    if let Ok(outbox) = self.process.outbox() {
+                        outbox.close(Closed::Exited);
                     }
-                    self.hunt(true);
                 }
+                Effect::KillTree => self.hunt(true),
+                Effect::TellLeft => self.tell_left(),
+                Effect::LetGo => self.let_go().await,
                 Effect::Hunt { urgent } => self.hunt(urgent),
                 Effect::Hurry => self.context.hunter.hurry(self.tree().tag),
                 Effect::StartOverdue => {
@@ -416,12 +436,17 @@ impl Task {
                     self.run_is_over().await;
                 }
                 Effect::Publish(state) => self.publish(state).await,
-                Effect::Report(report) => {
+                Effect::Report(mut report) => {
+                    report.left = self.left();
                     self.process
                         .publish(|status| status.report = Some(Arc::new(report)));
                 }
                 Effect::Drain => {
                     self.run.exit.set();
+                    if let Some(ending) = &mut self.run.ending {
+                        // Itself, mostly; what else it is the next hunt finds again.
+                        ending.left.clear();
+                    }
                     if let Some(start) = &mut self.run.start {
                         start.end();
                     }
@@ -453,6 +478,9 @@ impl Task {
             if state == ProcessState::Exited {
                 status.pid = None;
                 status.ended_at = Some(SystemTime::now());
+                if let Some(unended) = &mut status.unended {
+                    unended.left = Arc::default();
+                }
             }
         });
         let id = self.process.id();

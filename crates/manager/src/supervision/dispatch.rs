@@ -20,6 +20,10 @@
 //!     └───► Killing ◄───┴──────────────────────────────────────┘
 //! ```
 //!
+//! From each of them `WorkerStuck` leads to Stuck: it was killed, and does not end. What it had is lost with it, as by
+//! its end. It stays one of the most, so that workers that cannot be killed do not pile up, and the pool does not wait
+//! for it at its end.
+//!
 //! The driver turns what happened into an [`Input`], asks [`Dispatch::step`] what to do and applies the
 //! [`Effect`]s in their order; [`Dispatch::deadline`] says when to come back with [`Input::Tick`]. The requests
 //! themselves stay with the driver, and so do callers for whom there is no room:
@@ -193,6 +197,7 @@ impl Dispatch {
             Input::WorkerReady { worker } => self.ready(worker, now),
             Input::WorkerStartFailed { worker } => self.start_failed(worker, now, draw),
             Input::WorkerEnded { worker } => self.ended(worker, now, draw),
+            Input::WorkerStuck { worker } => self.stuck(worker, now, draw),
             Input::Answered {
                 worker,
                 request,
@@ -355,13 +360,19 @@ impl Dispatch {
         if self.phase == Phase::Draining && self.requests.is_empty() {
             self.phase = Phase::Ending;
             let alive = self.workers.iter().filter(|worker| {
-                !matches!(worker.state(), WorkerState::Stopping | WorkerState::Killing)
+                !matches!(
+                    worker.state(),
+                    WorkerState::Stopping | WorkerState::Killing | WorkerState::Stuck
+                )
             });
             for worker in alive.map(|worker| worker.id).collect::<Vec<u64>>() {
                 self.stop(worker);
             }
         }
-        if matches!(self.phase, Phase::Ending | Phase::Aborting) && self.workers.len() == 0 {
+        let is_stuck = |worker: &Worker| worker.state() == WorkerState::Stuck;
+        if matches!(self.phase, Phase::Ending | Phase::Aborting)
+            && self.workers.iter().all(is_stuck)
+        {
             self.phase = Phase::Over;
             self.effects.push(Effect::Drained);
         }

@@ -1,12 +1,16 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::*;
 use crate::{
-    Event, ExitCause, Liveness, Messaging, ProcessHandle, ProcessManager, ProcessManagerHandle,
-    Readiness, RequestError, RequestOptions, WaitReadyError,
+    DENIED_BOUND, Event, ExitCause, KILL_BOUND, KillProcessError, LeftReason, Liveness,
+    ManagerError, Messaging, ProcessHandle, ProcessManager, ProcessManagerHandle, ProcessState,
+    Readiness, RequestError, RequestOptions, RestartPolicy, Run, RunError, StopProcessError,
+    Supervision, WaitReadyError,
 };
 
 fn manager() -> ProcessManagerHandle {
@@ -270,5 +274,171 @@ async fn what_a_script_does_wrong_is_seen_as_of_a_process() {
     );
     let list = manager.list().await.expect("a list");
     assert_eq!(list.len(), 3);
+    manager.shutdown().await.expect("the end");
+}
+
+/// Says what it reads last, and then does not end before it is let go by the notification; not by SIGKILL either.
+fn unkillable(cmd: Cmd) -> (ScriptedChild, Arc<Notify>) {
+    let end = Arc::new(Notify::new());
+    let ends = Arc::clone(&end);
+    let play = move |mut child: ChildSide| {
+        let end = Arc::clone(&end);
+        async move {
+            while !matches!(child.next().await, ChildEvent::InputEnded) {}
+            child.send("input ended").await;
+            end.notified().await;
+            7
+        }
+    };
+    let child = ScriptedChild::new(cmd, play).outlives_kill();
+    (child, ends)
+}
+
+/// What does not end is told in time by each verb, and its end when it comes.
+#[tokio::test(start_paused = true)]
+async fn a_kill_that_does_nothing_is_told_and_so_is_the_end_that_comes_later() {
+    let manager = manager();
+    let (script, end) = unkillable(frames());
+    let child = spawn(&manager, script).await;
+    let mut messages = child.subscribe_message_stream().await.expect("a stream");
+    let mut events = child.events();
+    let asked = tokio::spawn({
+        let child = child.clone();
+        let options = RequestOptions::new().no_deadline();
+        async move { child.request_with("anything", options).await }
+    });
+    tokio::task::yield_now().await;
+
+    let begun = Instant::now();
+    let error = child.kill().await.expect_err("it does not end");
+    assert_eq!(begun.elapsed(), KILL_BOUND);
+    let KillProcessError::NotEnded { id, left, report } = error else {
+        panic!("{error}");
+    };
+    assert_eq!((id, report), (child.id(), None));
+    assert_eq!(left[0].name(), "scripted");
+    assert_eq!(left[0].reason(), LeftReason::DoesNotDie);
+    // Its input was closed, and what it then says is read.
+    let last = messages.next().await.expect("a message").expect("whole");
+    assert_eq!(last, "input ended");
+    asked.await.expect("no panic").expect_err("no reply comes");
+    let info = child.get_process_info().await.expect("there");
+    assert_eq!(
+        (info.state(), info.left()),
+        (ProcessState::Stuck, &left[..])
+    );
+    assert!(info.is_running());
+
+    // Another try has its own time.
+    let begun = Instant::now();
+    let stop = child.stop_with(Duration::ZERO).await;
+    assert!(matches!(stop, Err(StopProcessError::NotEnded { .. })));
+    assert_eq!(begun.elapsed(), KILL_BOUND);
+    drop(child.remove().await.expect_err("it has not ended"));
+
+    end.notify_one();
+    let report = child.wait().await.expect("the end");
+    assert_eq!(report.code(), Some(7));
+    assert!(report.left().is_empty());
+    let report = child.kill().await.expect("it has ended");
+    assert_eq!(report.code(), Some(7));
+    assert_eq!(child.get_process_info().await.expect("there").left(), []);
+    child.remove().await.expect("removed");
+    let mut told = Vec::new();
+    while let Some(event) = events.next().await {
+        told.push(match event {
+            Event::Stopping { .. } => "stopping",
+            Event::NotEnded { .. } => "not ended",
+            Event::Exited { .. } => "exited",
+            Event::Finished { .. } => "finished",
+            Event::Removed { .. } => "removed",
+            _ => continue,
+        });
+    }
+    let expected = [
+        "stopping",
+        "not ended",
+        "stopping",
+        "not ended",
+        "exited",
+        "finished",
+        "removed",
+    ];
+    assert_eq!(told, expected);
+    manager.shutdown().await.expect("the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_manager_lets_go_what_does_not_end() {
+    let manager = manager();
+    let (script, _end) = unkillable(frames());
+    let child = spawn(&manager, script).await;
+    let waiting = tokio::spawn({
+        let child = child.clone();
+        async move { child.wait().await }
+    });
+    let other = spawn(&manager, ScriptedChild::new(frames(), echo)).await;
+    let grace = Duration::from_millis(500);
+    let begun = Instant::now();
+    let (first, second) = tokio::join!(manager.shutdown_with(grace), manager.shutdown());
+    assert_eq!(begun.elapsed(), grace + KILL_BOUND);
+    for result in [first, second] {
+        let Err(ManagerError::NotEnded { left }) = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!(left.len(), 1);
+    }
+    assert_eq!(other.wait().await.expect("a report").code(), Some(0));
+    let waited = waiting.await.expect("no panic");
+    waited.expect_err("nobody learns how it ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_out_that_does_nothing_is_an_error_in_time() {
+    let manager = manager();
+    let (script, end) = unkillable(frames());
+    let begun = Instant::now();
+    let run = Run::new(script).timeout(Duration::from_secs(1));
+    let error = manager.run(run).await.expect_err("it does not end");
+    assert_eq!(begun.elapsed(), Duration::from_secs(1) + KILL_BOUND);
+    assert!(
+        matches!(&error, RunError::NotEnded { left, .. } if left.len() == 1),
+        "{error}"
+    );
+    assert_eq!(manager.list().await.expect("there").len(), 1);
+    // It is removed when it has ended.
+    let mut events = manager.events();
+    end.notify_one();
+    while !matches!(events.next().await, Some(Event::Removed { .. })) {}
+    manager.shutdown().await.expect("the end");
+}
+
+/// No run is begun beside one that does not end; it follows when that has ended.
+#[tokio::test(start_paused = true)]
+async fn restarts_do_not_pile_up_where_a_run_does_not_end() {
+    let manager = manager();
+    let rules = Supervision::new(RestartPolicy::Always);
+    let (script, end) = unkillable(frames().supervised(rules));
+    let child = spawn(&manager, script).await;
+    let mut events = child.events();
+    for _ in 0..3 {
+        assert!(child.restart().await.expect("there"));
+    }
+    while !matches!(events.next().await, Some(Event::NotEnded { .. })) {}
+    assert!(child.restart().await.expect("there"));
+    tokio::time::sleep(10 * KILL_BOUND + DENIED_BOUND).await;
+    let info = child.get_process_info().await.expect("there");
+    assert_eq!((info.run(), info.state()), (0, ProcessState::Stuck));
+    end.notify_one();
+    let running = async {
+        while !matches!(events.next().await, Some(Event::Running { .. })) {}
+        child.get_process_info().await.expect("there")
+    };
+    let info = running.await;
+    assert_eq!((info.run(), info.left().len()), (1, 0));
+    let stop = child.stop().await;
+    assert!(matches!(stop, Err(StopProcessError::NotEnded { .. })));
+    end.notify_one();
+    assert_eq!(child.wait().await.expect("the end").code(), Some(7));
     manager.shutdown().await.expect("the end");
 }

@@ -22,7 +22,7 @@ use rustix::process::Signal;
 use tokio::sync::oneshot;
 
 use super::ask::Ask;
-use super::{Hunt, extinguish};
+use super::{Hunt, Outcome, extinguish};
 use crate::containment::scan::{Groups, Scanner, Snapshot};
 use crate::containment::{Group, Tag, Tree};
 
@@ -76,7 +76,7 @@ enum Job {
     Hunt {
         hunt: Hunt,
         urgent: bool,
-        done: oneshot::Sender<u32>,
+        done: oneshot::Sender<Outcome>,
     },
     Signal {
         ask: Ask,
@@ -122,10 +122,10 @@ impl Job {
         if signalled.contains(&hunt.tag) {
             return Some(Self::Hunt { hunt, urgent, done });
         }
-        match hunt.round(scan.as_ref()) {
+        match hunt.round(scan.as_ref(), Instant::now()) {
             None => Some(Self::Hunt { hunt, urgent, done }),
             Some(outcome) => {
-                let _ = done.send(outcome.killed);
+                let _ = done.send(outcome);
                 None
             }
         }
@@ -142,18 +142,23 @@ impl Hunter {
     }
 
     /// SIGKILLs the whole tree, and what is in its cgroup, until two scans in a row found nothing alive of it. Resolves with
-    /// how many processes other than the root were killed.
+    /// how many processes other than the root were killed, and what is left.
     ///
-    /// What was started while it looked is found by the next round. It gives up after about ten
-    /// seconds in which nothing more was killed and nothing went, and warns of it; what may not be
-    /// signalled is left alone. Without `urgent` a scan may wait for up to 200 ms.
+    /// What was started while it looked is found by the next round. It gives up after 4 seconds in which
+    /// nothing more was killed and nothing went, and after 30 seconds whatever went; what may not be
+    /// signalled is not waited for. Without `urgent` a scan may wait for up to 200 ms.
     ///
     /// Cancel safe: once polled, the hunt goes on without its waiter.
-    pub(crate) async fn hunt(&self, tree: Tree, group: Option<Arc<Group>>, urgent: bool) -> u32 {
+    pub(crate) async fn hunt(
+        &self,
+        tree: Tree,
+        group: Option<Arc<Group>>,
+        urgent: bool,
+    ) -> Outcome {
         let (done, outcome) = oneshot::channel();
         let hunt = Hunt::new(tree.clone(), group.clone());
         match self.push(Job::Hunt { hunt, urgent, done }) {
-            Ok(()) => outcome.await.unwrap_or(0),
+            Ok(()) => outcome.await.unwrap_or_default(),
             Err(error) => {
                 // Better late than never: the runtime's thread has to do.
                 tracing::warn!(%error, "no thread to hunt processes");

@@ -84,6 +84,7 @@ fn a_run_that_has_exited_is_not_ready() {
         usage: None,
         output: crate::OutputState::Draining,
         hunted: None,
+        left: Vec::new(),
     };
     status.report = Some(Arc::new(report));
     expect(&mut seen, &status, None);

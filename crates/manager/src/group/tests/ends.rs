@@ -282,3 +282,56 @@ async fn a_listener_that_is_late_is_told_what_it_missed() {
     assert_eq!(group.events().next().await, None);
     manager.shutdown().await.expect("the end");
 }
+
+/// It counts as failed, and what it needs is stopped after it.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_killed_holds_up_no_stop() {
+    let manager = manager();
+    let nodes = "db web+:db other";
+    let (group, mut events) = start(&manager, OneForOne, nodes, always(SECOND)).await;
+    until(&mut events, "R").await;
+    let begun = tokio::time::Instant::now();
+    let stopped = group.stop().await;
+    assert_eq!(begun.elapsed(), crate::DEFAULT_GRACE + KILL_BOUND);
+    let Err(ManagerError::NotEnded { left }) = stopped else {
+        panic!("{stopped:?}");
+    };
+    assert_eq!(left.len(), 1);
+    assert_eq!(state(&group, "web"), MemberState::Failed);
+    assert_eq!(state(&group, "db"), MemberState::Stopped);
+    assert_eq!(state(&group, "other"), MemberState::Stopped);
+    let status = group.status().to_string();
+    assert!(status.contains("it does not end: process"), "{status}");
+    assert!(
+        rest(events)
+            .await
+            .ends_with("web=failed db=stopping db=stopped S")
+    );
+    manager
+        .shutdown_with(Duration::ZERO)
+        .await
+        .expect_err("it does not end");
+}
+
+/// Those that are to run again together wait for it, but not where the group is stopped then.
+#[tokio::test(start_paused = true)]
+async fn a_group_that_waits_to_restart_what_cannot_be_killed_can_be_stopped() {
+    let manager = manager();
+    let (group, mut events) = start(&manager, OneForAll, "one+ two", always(SECOND)).await;
+    until(&mut events, "R").await;
+    let mut told = member(&group, "one").events();
+    tell(&group, "two", "1").await;
+    while !matches!(told.next().await, Some(crate::Event::NotEnded { .. })) {}
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(state(&group, "one"), MemberState::Stopping);
+    assert_eq!(state(&group, "two"), MemberState::Down);
+    let begun = tokio::time::Instant::now();
+    let stopped = group.stop().await;
+    assert_eq!(begun.elapsed(), KILL_BOUND);
+    assert!(matches!(stopped, Err(ManagerError::NotEnded { .. })));
+    assert_eq!(state(&group, "one"), MemberState::Failed);
+    manager
+        .shutdown_with(Duration::ZERO)
+        .await
+        .expect_err("it does not end");
+}

@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use super::super::{PoolEvent, RequestName};
 use super::{Failure, Order, Turn};
 use crate::clock;
+use crate::containment::LeftProcess;
 use crate::flag::Flag;
 use crate::process::Process;
 use crate::ring::Ring;
@@ -56,6 +57,8 @@ pub(super) struct Hand {
     pub(super) dies: bool,
     /// Nothing more comes from it.
     pub(super) lost: Arc<Flag>,
+    /// What of it does not end.
+    pub(super) left: Arc<[LeftProcess]>,
 }
 
 #[derive(Debug)]

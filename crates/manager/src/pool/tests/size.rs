@@ -97,8 +97,8 @@ async fn a_drain_finishes_what_there_is_and_refuses_the_rest() {
     for reply in futures::future::join_all(open).await {
         assert_eq!(reply.expect("a reply"), "slept");
     }
-    drain.await;
-    pool.drain().await;
+    drain.await.expect("all end");
+    pool.drain().await.expect("all end");
     let more = pool.events().next().await;
     assert!(more.is_none(), "nothing happens any more");
     assert!(manager.list().await.expect("there").is_empty());
@@ -112,7 +112,7 @@ async fn an_abort_and_the_last_drop_end_it_now() {
     pool.ready().await.expect("ready");
     let mut open = Box::pin(pool.request("stuck"));
     assert!(futures::poll!(&mut open).is_pending());
-    pool.abort().await;
+    pool.abort().await.expect("all end");
     let error = open.await.expect_err("aborted");
     assert!(matches!(error, PoolRequestError::Aborted { .. }), "{error}");
     assert!(manager.list().await.expect("there").is_empty());
@@ -237,4 +237,57 @@ async fn finishes(mut child: ChildSide) -> i32 {
             _ => {}
         }
     }
+}
+
+/// It is not replaced before it ends, and nobody waits for it: neither its callers nor the end of the pool.
+#[tokio::test(start_paused = true)]
+async fn workers_that_cannot_be_killed_do_not_pile_up() {
+    let manager = manager();
+    let end = Arc::new(tokio::sync::Notify::new());
+    let ends = Arc::clone(&end);
+    let make = move |_| {
+        let end = Arc::clone(&end);
+        let play = move |mut child: ChildSide| {
+            let end = Arc::clone(&end);
+            async move {
+                while !matches!(child.next().await, ChildEvent::InputEnded) {}
+                end.notified().await;
+                0
+            }
+        };
+        ScriptedChild::new(frames(), play).outlives_kill()
+    };
+    let pool = ProcessPool::builder_with(make).size(1..=1).seed(7);
+    let pool = pool.start(&manager).expect("it starts");
+    pool.ready().await.expect("ready");
+    let mut events = pool.events();
+    let worker = || pool.workers()[0];
+
+    let killed = worker().process.expect("there");
+    let asked = pool.request("anything");
+    let (reply, kill) = tokio::join!(asked, manager.kill(killed));
+    assert!(matches!(reply, Err(PoolRequestError::WorkerEnded { .. })));
+    assert!(matches!(kill, Err(KillProcessError::NotEnded { .. })));
+    assert_eq!((worker().worker, worker().state), (0, WorkerState::Stuck));
+    let mut waits = Box::pin(pool.request("anything"));
+    assert!(futures::poll!(&mut waits).is_pending());
+    tokio::time::sleep(100 * SECOND).await;
+    assert_eq!(pool.workers().len(), 1);
+
+    ends.notify_one();
+    let is_ready = |event: &PoolEvent| match event {
+        PoolEvent::WorkerReady { worker, .. } => (*worker > 0).then_some(*worker),
+        _ => None,
+    };
+    assert_eq!(find(&mut events, is_ready).await, 1);
+    drop(waits);
+    let begun = tokio::time::Instant::now();
+    let aborted = pool.abort().await;
+    assert_eq!(begun.elapsed(), KILL_BOUND);
+    assert!(matches!(aborted, Err(ManagerError::NotEnded { left }) if left.len() == 1));
+    find(&mut events, is_over).await;
+    manager
+        .shutdown_with(Duration::ZERO)
+        .await
+        .expect_err("it does not end");
 }

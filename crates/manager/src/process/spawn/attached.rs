@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use rustix::process::Pid;
+
 use super::Child;
 use crate::containment::{Group, Root};
 use crate::os::Reaped;
@@ -53,6 +55,11 @@ impl Attached {
     /// See [`Child::is_childless`]; what is no process has none to be hunted for.
     pub(crate) fn is_childless(&self) -> bool {
         self.process().is_none_or(Child::is_childless)
+    }
+
+    /// Its number, where it is a process.
+    pub(crate) fn number(&self) -> Option<Pid> {
+        self.process().map(Child::number)
     }
 
     /// Its number; 0 where it is no process.

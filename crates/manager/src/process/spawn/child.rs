@@ -55,6 +55,10 @@ impl Child {
         self.pid.as_raw_nonzero().get().cast_unsigned()
     }
 
+    pub(super) fn number(&self) -> Pid {
+        self.pid
+    }
+
     /// Gives the descriptor back, once the exit is past.
     pub(crate) fn close(&mut self) {
         if self.reaped {

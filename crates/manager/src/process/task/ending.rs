@@ -8,12 +8,12 @@ use tokio::time::sleep_until;
 
 use super::super::spawn::Attached;
 use super::super::{Channels, Process, RunChannels};
-use super::Task;
 use super::service::forget_run;
+use super::{Run, Task};
 use crate::clock;
 use crate::error::RemoveProcessError;
 use crate::events::{Event, RemovalReason};
-use crate::lifecycle::ExitReport;
+use crate::lifecycle::{ExitReport, Lifecycle};
 use crate::manager::context::Context;
 
 /// How long the hooks of a process that is removed have to see the rest of its logs.
@@ -36,12 +36,7 @@ impl Task {
         // From here on handles see that it is gone, before anybody is told that it was removed.
         self.requests.close();
         self.end_logs().await;
-        let channels = self.process.channels();
-        let past = channels.and_then(|channels| channels.past.as_ref());
-        let runs = past.map(|past| std::mem::take(&mut *past.lock()));
-        for run in runs.into_iter().flatten() {
-            forget_run(&self.process, &self.context, run).await;
-        }
+        self.forget_past().await;
         let mut path = PathBuf::new();
         let removed = match run_dir {
             Some(run_dir) => {
@@ -71,6 +66,35 @@ impl Task {
                 }),
                 None => Ok(()),
             });
+        }
+    }
+
+    /// Leaves a process that does not end to a thread, which reaps it some time and then removes its run
+    /// directory.
+    pub(super) async fn let_go(&mut self) {
+        self.requests.close();
+        let run = std::mem::replace(&mut self.run, Run::new(Lifecycle::let_go()));
+        // Whoever reads its messages and logs comes to their end.
+        let channels = self.process.channels();
+        if let Some(hub) = channels.and_then(|channels| channels.hub.as_ref()) {
+            hub.end_run();
+            hub.end();
+        }
+        for log in channels.iter().flat_map(|it| it.run().logs.all().to_vec()) {
+            log.removed();
+        }
+        drop(run);
+        self.forget_past().await;
+        let reason = self.removal.unwrap_or(RemovalReason::ShutDown);
+        self.forget(reason).await;
+    }
+
+    async fn forget_past(&mut self) {
+        let channels = self.process.channels();
+        let past = channels.and_then(|channels| channels.past.as_ref());
+        let runs = past.map(|past| std::mem::take(&mut *past.lock()));
+        for run in runs.into_iter().flatten() {
+            forget_run(&self.process, &self.context, run).await;
         }
     }
 

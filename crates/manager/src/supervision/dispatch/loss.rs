@@ -24,10 +24,31 @@ impl Dispatch {
         now: Instant,
         draw: &mut dyn FnMut(Duration) -> Duration,
     ) {
-        let Some(mut gone) = self.workers.remove(worker) else {
+        if let Some(gone) = self.workers.remove(worker) {
+            self.no_longer_recycled(worker);
+            self.lost(gone, now, draw);
+        }
+    }
+
+    /// It is as good as ended, but that it stays one of the most.
+    pub(super) fn stuck(
+        &mut self,
+        worker: u64,
+        now: Instant,
+        draw: &mut dyn FnMut(Duration) -> Duration,
+    ) {
+        let Some(found) = self.workers.get_mut(worker) else {
             return;
         };
-        self.no_longer_recycled(worker);
+        let as_it_was = found.clone();
+        found.strip();
+        self.workers.change(worker, WorkerState::Stuck);
+        self.lost(as_it_was, now, draw);
+    }
+
+    /// Nothing more comes from this worker.
+    fn lost(&mut self, mut gone: Worker, now: Instant, draw: &mut dyn FnMut(Duration) -> Duration) {
+        let worker = gone.id;
         if matches!(gone.state(), WorkerState::Starting | WorkerState::Ready) {
             self.restraint.lost();
         }
@@ -93,7 +114,7 @@ impl Dispatch {
         let Some(found) = self.workers.get_mut(worker) else {
             return Vec::new();
         };
-        if found.state() == WorkerState::Killing {
+        if matches!(found.state(), WorkerState::Killing | WorkerState::Stuck) {
             return Vec::new();
         }
         let live = found.strip();

@@ -58,6 +58,7 @@ impl Bench {
             "drop" => Input::Dropped { request: number(0) },
             "ready" => Input::WorkerReady { worker: number(0) },
             "no-start" => Input::WorkerStartFailed { worker: number(0) },
+            "stuck" => Input::WorkerStuck { worker: number(0) },
             "end" => Input::WorkerEnded { worker: number(0) },
             "ok" | "bad" => Input::Answered {
                 worker: number(0),
@@ -214,7 +215,7 @@ fn meet(bench: &mut Bench, at: u64, input: &str) -> String {
 
 #[test]
 fn every_state_of_a_worker_meets_every_input() {
-    let table: [(&str, [&str; 8]); 14] = [
+    let table: [(&str, [&str; 8]); 15] = [
         // starting, ready, busy, cancelled, retiring, stopping, killing, gone
         ("start", ["", "", "", "", "", "", "", ""]),
         ("submit 2", ["", "s2>0", "+1", "+1", "s2>1", "s2>1", "", ""]),
@@ -234,6 +235,19 @@ fn every_state_of_a_worker_meets_every_input() {
                 "s1>1/2:gone",
                 ":gone",
                 ":gone",
+                "",
+            ],
+        ),
+        (
+            "stuck 0",
+            [
+                ":stuck",
+                ":stuck",
+                "+1:stuck",
+                ":stuck",
+                "s1>1/2:stuck",
+                ":stuck",
+                ":stuck",
                 "",
             ],
         ),
@@ -296,13 +310,14 @@ fn every_phase_meets_every_input() {
         ("aborting", &["start", "ready 0", "abort"]),
         ("over", &["abort"]),
     ];
-    let table: [(&str, [&str; 6]); 10] = [
+    let table: [(&str, [&str; 6]); 11] = [
         ("start", ["+0", "", "", "", "", ""]),
         ("submit 2", ["", "+1", "r2D", "r2D", "r2D", "r2D"]),
         ("drop 1", ["", "c1>0", "c1>0 -0", "", "", ""]),
         ("ready 0", ["", "", "", "", "", ""]),
         ("no-start 0", ["", "", "", "D", "D", ""]),
         ("end 0", ["", "f1E0/1", "f1E0/1 D", "D", "D", ""]),
+        ("stuck 0", ["", "f1E0/1", "f1E0/1 D", "D", "D", ""]),
         ("ok 0 1", ["", "d1", "d1 -0", "", "", ""]),
         ("tick", ["", "", "", "", "", ""]),
         ("drain", ["D", "", "", "", "", ""]),

@@ -21,6 +21,8 @@ pub enum WorkerState {
     Stopping,
     /// It is being killed.
     Killing,
+    /// It was killed and does not end. It has no requests any more, and is not replaced before it ends.
+    Stuck,
 }
 
 impl fmt::Display for WorkerState {
@@ -31,6 +33,7 @@ impl fmt::Display for WorkerState {
             Self::Retiring => "retiring",
             Self::Stopping => "stopping",
             Self::Killing => "killing",
+            Self::Stuck => "stuck",
         })
     }
 }

@@ -340,6 +340,9 @@ impl Task {
                     status.start = StartState::Pending;
                     status.begun = false;
                     status.text = None;
+                    if let Some(unended) = &mut status.unended {
+                        unended.left = Arc::default();
+                    }
                     status.ended_at = None;
                     status.started_at = Some(launched.started_at);
                     status.pid = Some(launched.child.pid());

@@ -203,3 +203,29 @@ fn reasons_can_be_read() {
     assert_eq!(Refusal::QueueFull.to_string(), "the queue is full");
     assert_eq!(Refusal::Draining.to_string(), "the pool is being ended");
 }
+
+/// It is one of the most until it has ended, and nobody waits for it at the end.
+#[test]
+fn a_worker_that_cannot_be_killed_is_not_replaced_and_holds_up_no_end() {
+    course(
+        PoolRules::new(1..=1),
+        &[
+            (0, "start", "+0"),
+            (0, "ready 0", ""),
+            (0, "submit 1", "s1>0"),
+            (0, "drop 1", "c1>0"),
+            (1_000, "tick", "!0"),
+            (1_001, "stuck 0", ""),
+            (1_001, "stuck 0", ""),
+            (1_001, "submit 2", ""),
+            (9_000, "tick", ""),
+            (9_001, "end 0", "+1"),
+            (9_002, "ready 1", "s2>1"),
+            // It was not killed by the pool. What it had is lost all the same.
+            (9_003, "stuck 1", "f2E1/1"),
+            (9_004, "ok 1 2", ""),
+            (9_005, "drain", "D"),
+            (9_006, "end 1", ""),
+        ],
+    );
+}

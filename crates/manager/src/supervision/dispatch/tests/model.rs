@@ -92,7 +92,9 @@ impl Model {
                     self.ever_ready |= !seen.dismissed;
                 }
             }
-            Input::WorkerStartFailed { worker } | Input::WorkerEnded { worker } => {
+            Input::WorkerStartFailed { worker }
+            | Input::WorkerEnded { worker }
+            | Input::WorkerStuck { worker } => {
                 self.bury(worker);
             }
             Input::Unsent { worker, request } => {
