@@ -115,7 +115,7 @@ impl ScriptedChild {
         self
     }
 
-    /// SIGKILL does not end it, as what waits in the kernel is not ended. It ends with its script, or when it is let go.
+    /// No signal ends it, not even SIGKILL, as what waits in the kernel is not ended. It ends with its script, or when it is let go.
     #[cfg(test)]
     pub(crate) fn outlives_kill(mut self) -> Self {
         self.outlives_kill = true;
@@ -260,7 +260,7 @@ impl Scripted {
     pub(crate) fn signal(&self, signal: Signal) -> bool {
         let handled = self.signals.as_ref().filter(|_| signal != Signal::KILL);
         let sent = match handled {
-            _ if signal == Signal::KILL && self.outlives_kill => return !self.end.is_closed(),
+            _ if self.outlives_kill => return !self.end.is_closed(),
             _ if signal == Signal::STOP || signal == Signal::CONT => return !self.end.is_closed(),
             Some(signals) => signals.try_send(signal).is_ok(),
             None => self.end.try_send(signal).is_ok(),

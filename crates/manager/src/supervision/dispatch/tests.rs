@@ -243,7 +243,7 @@ fn every_state_of_a_worker_meets_every_input() {
             [
                 ":stuck",
                 ":stuck",
-                "+1:stuck",
+                ":stuck",
                 ":stuck",
                 "s1>1/2:stuck",
                 ":stuck",
