@@ -4,7 +4,7 @@ use std::{fmt, io, path::PathBuf};
 
 #[cfg(any(feature = "json", feature = "message-pack"))]
 use procession_wire::SerdeError;
-use procession_wire::{EncodeError, EnvironmentError, FrameError, LineTooLong, env};
+use procession_wire::{EncodeError, EnvironmentError, Escaped, FrameError, LineTooLong, env};
 
 /// Why there is no connection to the parent.
 ///
@@ -96,15 +96,15 @@ impl fmt::Display for ConnectError {
             Self::NotAPipe { variable, path } => {
                 write!(
                     f,
-                    "{variable} is \"{}\", which is not a pipe",
-                    path.display()
+                    "{variable} is {:?}, which is not a pipe",
+                    Escaped::new(path)
                 )
             }
             Self::Io {
                 variable,
                 action,
                 source,
-            } => write!(f, "{variable}: cannot {action}: {source}"),
+            } => write!(f, "{variable}: cannot {}: {source}", Escaped::new(action)),
             Self::AlreadyConnected => f.write_str(
                 "this process has connected to its parent before: clone that `Parent` instead",
             ),

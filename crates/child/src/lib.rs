@@ -179,7 +179,7 @@ pub use lease::LEASE_EXIT_CODE;
 #[cfg(feature = "message-pack")]
 pub use procession_wire::Encoding;
 pub use procession_wire::{
-    EnvironmentError, EnvironmentErrorKind, FrameError, Framing, LineTooLong, Message,
+    EnvironmentError, EnvironmentErrorKind, Escaped, FrameError, Framing, LineTooLong, Message,
 };
 #[cfg(any(feature = "json", feature = "message-pack"))]
 pub use procession_wire::{MessageFormat, SerdeError};

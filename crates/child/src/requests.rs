@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use procession_wire::Escaped;
 #[cfg(any(feature = "json", feature = "message-pack"))]
 use procession_wire::SerdeError;
 
@@ -76,10 +77,9 @@ impl Default for RequestOptions {
 }
 
 /// Why a request to the parent has no reply.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The parent answered with a failure, which says why.
+    /// The parent answered with a failure, which says why. The text is as the parent has sent it.
     Failed(String),
     /// There was no reply within this time. The parent was told that none is wanted any more.
     TimedOut(Duration),
@@ -102,7 +102,7 @@ pub enum RequestError {
 impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(text) => f.write_str(text),
+            Self::Failed(text) => Escaped::new(text).fmt(f),
             Self::TimedOut(deadline) => {
                 write!(f, "the parent has not answered within {deadline:?}")
             }
@@ -114,6 +114,26 @@ impl fmt::Display for RequestError {
             Self::NotSupported => f.write_str(NOT_SUPPORTED),
             #[cfg(any(feature = "json", feature = "message-pack"))]
             Self::Serialize(error) | Self::Deserialize(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Shows the start of a long text.
+impl fmt::Debug for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(text) => {
+                let text = Escaped::new(text).short();
+                f.debug_tuple("Failed").field(&text).finish()
+            }
+            Self::TimedOut(deadline) => f.debug_tuple("TimedOut").field(deadline).finish(),
+            Self::ParentGone => f.write_str("ParentGone"),
+            Self::Send(error) => f.debug_tuple("Send").field(error).finish(),
+            Self::NotSupported => f.write_str("NotSupported"),
+            #[cfg(any(feature = "json", feature = "message-pack"))]
+            Self::Serialize(error) => f.debug_tuple("Serialize").field(error).finish(),
+            #[cfg(any(feature = "json", feature = "message-pack"))]
+            Self::Deserialize(error) => f.debug_tuple("Deserialize").field(error).finish(),
         }
     }
 }

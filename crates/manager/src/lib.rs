@@ -112,7 +112,7 @@ pub use model::script::{SCRIPT_FILE_PATH_PLACEHOLDER, Script, ScriptRunConfig, S
 pub use model::{GroupProcess, ProcessGroup, Runnable};
 #[cfg(feature = "message-pack")]
 pub use procession_wire::Encoding;
-pub use procession_wire::{DEFAULT_MESSAGE_LIMIT, FrameError, Framing};
+pub use procession_wire::{DEFAULT_MESSAGE_LIMIT, Escaped, FrameError, Framing};
 #[cfg(any(feature = "json", feature = "message-pack"))]
 pub use procession_wire::{MessageFormat, SerdeError};
 

@@ -11,6 +11,8 @@ use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, de::IgnoredAny};
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::Escaped;
+
 /// How a value is written into a message.
 ///
 /// A value that is nested more than 127 levels deep is not read: an error, and not the end of the
@@ -75,6 +77,9 @@ pub enum Encoding {
 /// assert!(error.to_string().starts_with("cannot deserialize JSON: EOF while parsing"));
 /// # }
 /// ```
+///
+/// A reason has 1,024 bytes at most of what the format says of it, [escaped](crate::Escaped): it may quote
+/// the payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SerdeError {
@@ -87,28 +92,34 @@ pub enum SerdeError {
     DecodingFailure(Encoding, String),
 }
 
+/// The bytes that are kept of a reason.
+const REASON: usize = 1024;
+
+/// The reason in words. Serde quotes in it what it was given, of any length.
+fn reason(error: &dyn fmt::Display) -> String {
+    Escaped::display(error).limit(REASON).to_string()
+}
+
 impl MessageFormat {
     pub(crate) fn serialize<T: Serialize + ?Sized>(self, value: &T) -> Result<Bytes, SerdeError> {
-        let failure = |reason: String| SerdeError::SerializationFailure(self, reason);
+        let failure = |reason| SerdeError::SerializationFailure(self, reason);
         match self {
             #[cfg(feature = "json")]
             Self::Json => serde_json::to_vec(value)
                 .map(Bytes::from)
-                .map_err(|error| failure(error.to_string())),
+                .map_err(|error| failure(reason(&error))),
             #[cfg(feature = "message-pack")]
             Self::MessagePack(encoding) => rmp_serde::to_vec_named(value)
                 .map(|raw| encoding.encode(raw))
-                .map_err(|error| failure(error.to_string())),
+                .map_err(|error| failure(reason(&error))),
         }
     }
 
     pub(crate) fn deserialize<T: DeserializeOwned>(self, payload: &[u8]) -> Result<T, SerdeError> {
-        let failure = |reason: String| SerdeError::DeserializationFailure(self, reason);
+        let failure = |reason| SerdeError::DeserializationFailure(self, reason);
         match self {
             #[cfg(feature = "json")]
-            Self::Json => {
-                serde_json::from_slice(payload).map_err(|error| failure(error.to_string()))
-            }
+            Self::Json => serde_json::from_slice(payload).map_err(|error| failure(reason(&error))),
             #[cfg(feature = "message-pack")]
             Self::MessagePack(encoding) => {
                 from_message_pack(&encoding.decode(payload)?).map_err(failure)
@@ -127,7 +138,7 @@ const MAX_DEPTH: usize = 128;
 fn from_message_pack<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
     let mut decoder = rmp_serde::Deserializer::from_read_ref(payload);
     decoder.set_max_depth(MAX_DEPTH);
-    let value = T::deserialize(&mut decoder).map_err(|error| error.to_string())?;
+    let value = T::deserialize(&mut decoder).map_err(|error| reason(&error))?;
     match IgnoredAny::deserialize(&mut decoder) {
         Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
         _ => Err("more bytes follow the value".to_owned()),
@@ -152,7 +163,7 @@ impl Encoding {
         };
         decoded
             .map(Cow::Owned)
-            .map_err(|error| SerdeError::DecodingFailure(self, error.to_string()))
+            .map_err(|error| SerdeError::DecodingFailure(self, reason(&error)))
     }
 }
 
@@ -184,14 +195,18 @@ impl fmt::Display for SerdeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SerializationFailure(format, reason) => {
-                write!(f, "cannot serialize to {format}: {reason}")
+                write!(f, "cannot serialize to {format}: {}", Escaped::new(reason))
             }
             Self::DeserializationFailure(format, reason) => {
-                write!(f, "cannot deserialize {format}: {reason}")
+                write!(f, "cannot deserialize {format}: {}", Escaped::new(reason))
             }
             #[cfg(feature = "message-pack")]
             Self::DecodingFailure(encoding, reason) => {
-                write!(f, "the message is not valid {encoding}: {reason}")
+                write!(
+                    f,
+                    "the message is not valid {encoding}: {}",
+                    Escaped::new(reason)
+                )
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::Escaped;
+
 /// How the bytes of a channel are cut into messages, in both directions.
 ///
 /// The text form is that of the variable `MESSAGE_FRAMING`:
@@ -73,7 +75,7 @@ impl fmt::Display for UnknownFraming {
         write!(
             f,
             "unknown framing {:?}: expected \"lines\" or \"frames/1\"",
-            self.text
+            Escaped::new(&self.text)
         )
     }
 }

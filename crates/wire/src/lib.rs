@@ -10,6 +10,7 @@
 //! | cut a stream into frames | [`frame`]: [`FrameDecoder`], [`FrameHead`], and [`Frame`], which owns |
 //! | know how much to read | [`buffer`] |
 //! | bound what is on its way | [`credit`]: [`SendCredit`], [`ReceiveWindow`] |
+//! | show what somebody else wrote | [`escape`]: [`Escaped`] |
 //! | keep account of requests | [`request`]: [`Asked`](request::Asked), [`Accepted`](request::Accepted) |
 //! | tell a child where its channel is | [`env`](mod@env): [`ChildEnvironment`] |
 #![cfg_attr(
@@ -49,6 +50,7 @@ pub mod codec;
 pub mod credit;
 pub mod env;
 mod error;
+pub mod escape;
 #[cfg(any(feature = "json", feature = "message-pack"))]
 pub mod format;
 pub mod frame;
@@ -63,6 +65,7 @@ pub use env::{
     TreeTag,
 };
 pub use error::{EncodeError, FrameError};
+pub use escape::Escaped;
 #[cfg(feature = "message-pack")]
 pub use format::Encoding;
 #[cfg(any(feature = "json", feature = "message-pack"))]

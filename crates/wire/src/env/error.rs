@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::Escaped;
+
 /// A variable of the environment is missing or makes no sense.
 ///
 /// ```
@@ -69,9 +71,11 @@ impl fmt::Display for EnvironmentError {
         match &self.kind {
             EnvironmentErrorKind::Missing => f.write_str(" is not set")?,
             EnvironmentErrorKind::NotAbsolute { value } => {
+                let value = Escaped::new(value);
                 write!(f, " is {value:?}, which is not an absolute path")?;
             }
             EnvironmentErrorKind::Invalid { value, expected } => {
+                let value = Escaped::new(value);
                 write!(f, " is {value:?}, and should be {expected}")?;
             }
         }

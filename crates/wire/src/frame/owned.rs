@@ -1,9 +1,11 @@
 //! [`Frame`]: a frame that owns its payload.
 
+use std::fmt;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{FrameHead, Hello, check_payload};
-use crate::EncodeError;
+use crate::{EncodeError, Escaped};
 
 /// A whole frame. See [`FrameHead`] for what each kind means.
 ///
@@ -17,7 +19,7 @@ use crate::EncodeError;
 /// assert_eq!(FrameDecoder::new(1024).decode(&mut out)?, Some(failure));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Frame {
     /// A message.
@@ -84,6 +86,18 @@ pub enum Frame {
         /// The body.
         payload: Bytes,
     },
+}
+
+/// Shows the head, and the start of the payload.
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Frame");
+        out.field("head", &self.head());
+        if !self.payload().is_empty() {
+            out.field("payload", &Escaped::bytes(self.payload()).short());
+        }
+        out.finish()
+    }
 }
 
 impl Frame {
