@@ -2,6 +2,9 @@
 //!
 //! Each error names the thing that failed and, where there is one, the remedy. All of them are
 //! `#[non_exhaustive]`: later versions may tell more causes apart.
+//!
+//! Shown, an error is one line (with [`LastLines`] some, each marked), and what a child or another user
+//! chose of it is [escaped](procession_wire::escape) and shortened. The fields hold it as it is.
 
 mod request;
 
@@ -9,7 +12,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use procession_wire::{EncodeError, FrameError, Message};
+use procession_wire::{EncodeError, Escaped, FrameError, Message};
 
 use crate::containment::{LeftProcess, List};
 use crate::id::ProcessId;
@@ -33,7 +36,7 @@ pub enum SpawnProcessError {
     #[error("{NO_MANAGER}")]
     ManagerCommunicationError,
     /// What was asked for contradicts itself; nothing was started.
-    #[error("cannot start {program}: {source}")]
+    #[error("cannot start {}: {source}", Escaped::new(program))]
     InvalidConfiguration {
         /// The program that was to be started.
         program: String,
@@ -41,7 +44,11 @@ pub enum SpawnProcessError {
         source: ConfigurationError,
     },
     /// The run directory, or a file in it, could not be made.
-    #[error("cannot create the run directory {}: {source}", path.display())]
+    #[error(
+        "cannot create the run directory {}: {}",
+        Escaped::new(path),
+        Escaped::display(source)
+    )]
     CannotCreateProcessWorkingDir {
         /// The directory or file that could not be made.
         path: PathBuf,
@@ -49,7 +56,11 @@ pub enum SpawnProcessError {
         source: io::Error,
     },
     /// A named pipe could not be made or opened.
-    #[error("cannot create the named pipe {}: {source}", path.display())]
+    #[error(
+        "cannot create the named pipe {}: {}",
+        Escaped::new(path),
+        Escaped::display(source)
+    )]
     CannotCreateNamedPipe {
         /// Where the pipe was to be.
         path: PathBuf,
@@ -57,10 +68,10 @@ pub enum SpawnProcessError {
         source: io::Error,
     },
     /// [`Runnable::bootstrap_cmd`](crate::model::Runnable::bootstrap_cmd) failed or panicked.
-    #[error("preparing the process failed: {0}")]
+    #[error("preparing the process failed: {}", Escaped::new(.0))]
     BootstrapProcessFailed(String),
     /// The system refused to start the program.
-    #[error("cannot start {program}: {source}")]
+    #[error("cannot start {}: {}", Escaped::new(program), Escaped::display(source))]
     CannotSpawnProcess {
         /// The program, or the interpreter of the script.
         program: String,
@@ -82,7 +93,12 @@ pub enum SpawnProcessError {
         bound: Duration,
     },
     /// A limit of the system or of this process is used up.
-    #[error("cannot start {program}: {limit} ({source})")]
+    #[error(
+        "cannot start {}: {} ({})",
+        Escaped::new(program),
+        Escaped::new(limit),
+        Escaped::display(source)
+    )]
     ResourceLimit {
         /// The program that was to be started.
         program: String,
@@ -145,13 +161,13 @@ pub enum WriteMessageError {
     #[error("the queue to the process is full")]
     BufferFull(Message),
     /// The value could not be turned into a message.
-    #[error("cannot serialise the message: {0}")]
+    #[error("cannot serialise the message: {}", Escaped::new(.0))]
     CannotSerializeMessage(String),
     /// The child broke the protocol, and its channel was closed in both directions.
     #[error("the channel of the process is closed: the child broke the protocol: {0}")]
     FramingLost(FrameError),
     /// The pipe failed.
-    #[error("writing to the process failed: {0}")]
+    #[error("writing to the process failed: {}", Escaped::display(.0))]
     IoError(#[source] io::Error),
 }
 
@@ -226,7 +242,7 @@ pub enum ReceiveMessageError {
     #[error("the child broke the protocol: {0}")]
     FramingLost(FrameError),
     /// Reading from the child failed; the stream ends.
-    #[error("reading from the child failed: {0}")]
+    #[error("reading from the child failed: {}", Escaped::new(.0))]
     ReadFailed(String),
     /// A [supervised](crate::Cmd::supervised) process was started again, and what comes from here on is of the run
     /// with this number, counted from 0. Of runs that wrote nothing only the last is told.
@@ -242,7 +258,7 @@ pub enum ReceiveDeserializedMessageError {
     #[error("{0} messages were lost: the subscription did not read them in time")]
     LostMessages(u64),
     /// This message is not what was asked for; the next one is read as usual.
-    #[error("{0}")]
+    #[error("{}", Escaped::new(.0))]
     CannotDeserializeMessage(String),
     /// Anything else that a message stream can say.
     #[error(transparent)]
@@ -269,7 +285,7 @@ pub enum GetLogsError {
     #[error("{NO_MANAGER}")]
     ManagerCommunicationError,
     /// The process was spawned without logging of that stream. Holds the stream's name.
-    #[error("{0} of this process is not logged: give its Cmd a Logging that has it")]
+    #[error("{} of this process is not logged: give its Cmd a Logging that has it", Escaped::new(.0))]
     LoggingTypeWasNotConfigured(String),
     /// It is not known when these lines were written: on the [file route](crate::LogRoute::File) times are
     /// known only of what was written while somebody followed the log.
@@ -283,7 +299,7 @@ pub enum GetLogsError {
     )]
     RunNotFound(u64),
     /// The log could not be read.
-    #[error("cannot read the log of {stream}: {source}")]
+    #[error("cannot read the log of {stream}: {}", Escaped::display(source))]
     UnExpectedIoError {
         /// The log.
         stream: LogStream,
@@ -303,7 +319,7 @@ pub enum FollowLogsError {
     #[error("{NO_MANAGER}")]
     ManagerCommunicationError,
     /// The process was spawned without logging of that stream. Holds the stream's name.
-    #[error("{0} of this process is not logged: give its Cmd a Logging that has it")]
+    #[error("{} of this process is not logged: give its Cmd a Logging that has it", Escaped::new(.0))]
     LoggingTypeWasNotConfigured(String),
     /// In the stream: these lines were gone before they could be read, because of the limit on the log's
     /// size or because something happened to its file. The next item is the line after them.
@@ -315,7 +331,7 @@ pub enum FollowLogsError {
         count: u64,
     },
     /// In the stream: the log could not be read. Reading is tried again when there is more.
-    #[error("cannot read the log: {0}")]
+    #[error("cannot read the log: {}", Escaped::display(.0))]
     IoError(#[source] io::Error),
 }
 
@@ -335,7 +351,11 @@ pub enum KeepLogsError {
     /// The directory or a file in it could not be made or written, where what was there already is not
     /// replaced; or a file to which a log was moved before is gone, or was changed since; or the process was
     /// removed meanwhile. All logs are where they were.
-    #[error("cannot keep a log: {}: {source}", path.display())]
+    #[error(
+        "cannot keep a log: {}: {}",
+        Escaped::new(path),
+        Escaped::display(source)
+    )]
     IoError {
         /// The directory or file, the earlier one where it is that.
         path: PathBuf,
@@ -439,7 +459,7 @@ pub enum SignalProcessError {
         report: Box<ExitReport>,
     },
     /// The system refused; a process that runs as another user, most likely.
-    #[error("sending the signal failed: {0}")]
+    #[error("sending the signal failed: {}", Escaped::display(.0))]
     IoError(#[source] io::Error),
 }
 
@@ -457,7 +477,11 @@ pub enum RemoveProcessError {
     #[error("process {0} has not finished: kill it or wait for it before removing it")]
     StillRunning(ProcessId),
     /// The run directory could not be removed whole. The process is gone from the manager.
-    #[error("cannot remove the run directory {}: {source}", path.display())]
+    #[error(
+        "cannot remove the run directory {}: {}",
+        Escaped::new(path),
+        Escaped::display(source)
+    )]
     CannotRemoveRunDirectory {
         /// The run directory.
         path: PathBuf,
@@ -474,7 +498,7 @@ pub enum RunError {
     #[error(transparent)]
     Spawn(#[from] SpawnProcessError),
     /// It took longer than it was given, and was killed.
-    #[error("{program} was killed after its time-out of {timeout:?}", program = output.program())]
+    #[error("{} was killed after its time-out of {timeout:?}", Escaped::new(output.program()))]
     TimedOut {
         /// The time it was given.
         timeout: Duration,
@@ -482,7 +506,7 @@ pub enum RunError {
         output: Box<crate::run::RunOutput>,
     },
     /// It wrote more than the limit, and was killed.
-    #[error("{program} was killed: it wrote more than {limit} bytes to one of its outputs", program = output.program())]
+    #[error("{} was killed: it wrote more than {limit} bytes to one of its outputs", Escaped::new(output.program()))]
     OutputLimit {
         /// The limit on each of stdout and stderr, in bytes.
         limit: usize,

@@ -18,6 +18,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
+use procession_wire::Escaped;
 
 use crate::containment::{LeftProcess, List, Swept};
 use crate::id::ProcessId;
@@ -27,6 +28,9 @@ use crate::ring::{Heard, Listener, RING, Ring};
 use crate::supervision::PermanentEnd;
 
 /// Something that happened to a process, or to the manager.
+///
+/// Shown, it is one line: what a child chose of it is [escaped](procession_wire::Escaped). The fields hold
+/// that as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -46,14 +50,14 @@ pub enum Event {
     Ready {
         /// The process.
         id: ProcessId,
-        /// What it says of itself; may be empty.
+        /// What it says of itself, of up to 4,096 bytes; may be empty.
         status: String,
     },
     /// It says something else of itself.
     StatusChanged {
         /// The process.
         id: ProcessId,
-        /// What it says.
+        /// What it says, of up to 4,096 bytes.
         status: String,
     },
     /// It no longer answers pings, or has missed its watchdog's time. Told once, until it answers again.
@@ -201,8 +205,12 @@ impl fmt::Display for Event {
             Self::Spawned { id } => write!(f, "process {id} is being started"),
             Self::Running { id, pid } => write!(f, "process {id} runs as {pid}"),
             Self::Ready { id, status } if status.is_empty() => write!(f, "process {id} is ready"),
-            Self::Ready { id, status } => write!(f, "process {id} is ready: {status}"),
-            Self::StatusChanged { id, status } => write!(f, "process {id} says: {status}"),
+            Self::Ready { id, status } => {
+                write!(f, "process {id} is ready: {}", Escaped::new(status))
+            }
+            Self::StatusChanged { id, status } => {
+                write!(f, "process {id} says: {}", Escaped::new(status))
+            }
             Self::Unresponsive { id } => write!(f, "process {id} does not answer"),
             Self::Stopping { id } => write!(f, "process {id} is being ended"),
             Self::NotEnded { id, left } => {
@@ -218,7 +226,10 @@ impl fmt::Display for Event {
             } => {
                 write!(f, "run {run} of process {id} is started in {wait:?}")?;
                 match failure {
-                    Some(failure) => write!(f, ", since the last could not be: {failure}"),
+                    Some(failure) => {
+                        let failure = Escaped::new(&**failure);
+                        write!(f, ", since the last could not be: {failure}")
+                    }
                     None => Ok(()),
                 }
             }
@@ -226,6 +237,7 @@ impl fmt::Display for Event {
             Self::Finished { id, report } => write!(f, "process {id} has finished: {report}"),
             Self::Removed { id, reason } => write!(f, "process {id} was removed: {reason}"),
             Self::LogFault { id, stream, reason } => {
+                let reason = Escaped::new(reason);
                 write!(f, "the log of {stream} of process {id}: {reason}")
             }
             Self::LogRecovered { id, stream } => {
@@ -235,7 +247,9 @@ impl fmt::Display for Event {
                 )
             }
             Self::Swept(swept) => write!(f, "{swept}"),
-            Self::GuardUnavailable { reason } => write!(f, "there is no guard: {reason}"),
+            Self::GuardUnavailable { reason } => {
+                write!(f, "there is no guard: {}", Escaped::new(reason))
+            }
             Self::Missed(count) => write!(f, "{count} events were missed"),
         }
     }

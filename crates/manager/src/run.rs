@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use procession_wire::Escaped;
 
 use crate::lifecycle::ExitReport;
 use crate::model::{Cmd, Runnable, Script};
@@ -111,12 +112,24 @@ impl fmt::Debug for UnfinishedOutput {
 }
 
 /// What a program wrote, and how it ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RunOutput {
     pub(crate) program: String,
     pub(crate) stdout: Bytes,
     pub(crate) stderr: Bytes,
     pub(crate) report: ExitReport,
+}
+
+/// Shows the start of what it wrote, and how much more there is.
+impl fmt::Debug for RunOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunOutput")
+            .field("program", &Escaped::new(&self.program).short())
+            .field("stdout", &Escaped::bytes(&self.stdout).short())
+            .field("stderr", &Escaped::bytes(&self.stderr).short())
+            .field("report", &self.report)
+            .finish()
+    }
 }
 
 impl RunOutput {

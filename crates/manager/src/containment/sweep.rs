@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use procession_wire::env::PROCESSION_TREE;
+use procession_wire::{Escaped, env::PROCESSION_TREE};
 use rustix::fs::{Mode, OFlags, open, openat};
 use uuid::Uuid;
 
@@ -58,13 +58,13 @@ impl std::fmt::Display for Swept {
         let Self {
             manager, killed, ..
         } = self;
-        let directory = self.directory.display();
+        let directory = Escaped::new(&self.directory);
         write!(
             f,
             "what the dead manager {manager} had left in {directory} was swept, {killed} processes killed"
         )?;
         match &self.problem {
-            Some(problem) => write!(f, "; something is left: {problem}"),
+            Some(problem) => write!(f, "; something is left: {}", Escaped::new(problem)),
             None => Ok(()),
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use procession_wire::FrameError;
+use procession_wire::{Escaped, FrameError};
 
 use super::NO_MANAGER;
 use crate::id::ProcessId;
@@ -12,13 +12,13 @@ use crate::lifecycle::ExitReport;
 
 /// The last lines of a process's stderr, where that is logged: what it said before something went wrong.
 ///
-/// Ten at most, each of up to 1,000 characters. Shown, they follow what they belong to, on lines of
-/// their own; without any it shows nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Ten at most, each of up to 1,000 characters. Shown, they follow what they belong to, each on a line of
+/// its own that begins with `  | `, [escaped](procession_wire::Escaped); without any it shows nothing.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct LastLines(pub(crate) Vec<String>);
 
 impl LastLines {
-    /// The lines, the last one last.
+    /// The lines, the last one last, as the process wrote them.
     pub fn lines(&self) -> &[String] {
         &self.0
     }
@@ -30,12 +30,20 @@ impl fmt::Display for LastLines {
             return Ok(());
         }
         f.write_str("; the last lines of its stderr:")?;
-        self.0.iter().try_for_each(|line| write!(f, "\n  {line}"))
+        let mut lines = self.0.iter().map(Escaped::new);
+        lines.try_for_each(|line| write!(f, "\n  | {line}"))
+    }
+}
+
+impl fmt::Debug for LastLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines = self.0.iter().map(|line| Escaped::new(line).short());
+        f.debug_list().entries(lines).finish()
     }
 }
 
 /// Why a request got no reply.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
     /// No process has this id: it was never spawned here, or it has been removed.
@@ -59,8 +67,9 @@ pub enum RequestError {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// The child answered that it failed: the error of its handler, or that it panicked.
-    #[error("the request failed: {0}")]
+    /// The child answered that it failed: the error of its handler, or that it panicked. The text is as
+    /// the child has sent it.
+    #[error("the request failed: {}", Escaped::new(.0))]
     Failed(String),
     /// There was no reply in time. The child was told to cancel.
     #[error("there was no reply within {deadline:?}")]
@@ -103,14 +112,61 @@ pub enum RequestError {
     #[error("the child has sent more items than there was credit for")]
     TooManyItems,
     /// The value could not be turned into a message.
-    #[error("cannot serialise the request: {0}")]
+    #[error("cannot serialise the request: {}", Escaped::new(.0))]
     CannotSerialize(String),
     /// The reply is no value of the type asked for.
-    #[error("cannot deserialise the reply: {0}")]
+    #[error("cannot deserialise the reply: {}", Escaped::new(.0))]
     CannotDeserialize(String),
     /// The pipe failed.
-    #[error("writing to the process failed: {0}")]
+    #[error("writing to the process failed: {}", Escaped::display(.0))]
     IoError(#[source] io::Error),
+}
+
+/// Shows the start of a long text.
+impl fmt::Debug for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = |name, text: &str| {
+            let text = Escaped::new(text).short();
+            f.debug_tuple(name).field(&text).finish()
+        };
+        match self {
+            Self::Failed(why) => text("Failed", why),
+            Self::CannotSerialize(why) => text("CannotSerialize", why),
+            Self::CannotDeserialize(why) => text("CannotDeserialize", why),
+            Self::ProcessNotFound(id) => f.debug_tuple("ProcessNotFound").field(id).finish(),
+            Self::ManagerCommunicationError => f.write_str("ManagerCommunicationError"),
+            Self::NoFrames(id) => f.debug_tuple("NoFrames").field(id).finish(),
+            Self::TooLarge { len, limit } => f
+                .debug_struct("TooLarge")
+                .field("len", len)
+                .field("limit", limit)
+                .finish(),
+            Self::TimedOut { deadline } => f
+                .debug_struct("TimedOut")
+                .field("deadline", deadline)
+                .finish(),
+            Self::ProcessExited { id, report, stderr } => f
+                .debug_struct("ProcessExited")
+                .field("id", id)
+                .field("report", report)
+                .field("stderr", stderr)
+                .finish(),
+            Self::FramingLost { id, error, stderr } => f
+                .debug_struct("FramingLost")
+                .field("id", id)
+                .field("error", error)
+                .field("stderr", stderr)
+                .finish(),
+            Self::OutputEnded { id, stderr } => f
+                .debug_struct("OutputEnded")
+                .field("id", id)
+                .field("stderr", stderr)
+                .finish(),
+            Self::InputClosed(id) => f.debug_tuple("InputClosed").field(id).finish(),
+            Self::TooManyItems => f.write_str("TooManyItems"),
+            Self::IoError(error) => f.debug_tuple("IoError").field(error).finish(),
+        }
+    }
 }
 
 /// Why a process did not become ready.
@@ -134,7 +190,7 @@ pub enum WaitReadyError {
         stderr: LastLines,
     },
     /// It has not become ready in time, or has broken the protocol before; it is being stopped.
-    #[error("process {id} has not become ready: {reason}{stderr}")]
+    #[error("process {id} has not become ready: {}{stderr}", Escaped::new(reason))]
     StartFailed {
         /// The process.
         id: ProcessId,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use procession_wire::Escaped;
+
 use crate::containment::{LeftProcess, List};
 use crate::error::{LastLines, NO_MANAGER};
 use crate::lifecycle::ExitReport;
@@ -16,7 +18,7 @@ pub enum SpawnGroupError {
     #[error(transparent)]
     Graph(#[from] GraphError),
     /// The command of one of them cannot work.
-    #[error("`{name}` cannot be started: {error}")]
+    #[error("`{}` cannot be started: {error}", Escaped::new(name))]
     Configuration {
         /// The process.
         name: String,
@@ -34,7 +36,7 @@ pub enum SpawnGroupError {
 #[non_exhaustive]
 pub enum GroupError {
     /// One of its processes failed for good, or ended though others need it.
-    #[error("`{name}` {why}")]
+    #[error("`{}` {why}", Escaped::new(name))]
     Failed {
         /// The process.
         name: String,
@@ -74,7 +76,9 @@ pub enum MemberFailure {
 impl fmt::Display for MemberFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::CannotStart(error) => write!(f, "could not be started: {error}"),
+            Self::CannotStart(error) => {
+                write!(f, "could not be started: {}", Escaped::new(error).lines())
+            }
             Self::Ended { report, stderr } => write!(f, "{report}{stderr}"),
             Self::NotEnded { left } => write!(f, "does not end: {}", List(left)),
             Self::Gone => f.write_str("has ended, and nobody knows how"),

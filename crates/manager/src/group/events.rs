@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
+use procession_wire::Escaped;
 use tokio::sync::broadcast;
 
 use crate::ring::{Heard, Listener};
@@ -44,11 +45,20 @@ pub enum GroupEvent {
 impl fmt::Display for GroupEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Member { name, state } if state.is_over() => write!(f, "`{name}` has {state}"),
-            Self::Member { name, state } => write!(f, "`{name}` is {state}"),
+            Self::Member { name, state } => {
+                let verb = if state.is_over() { "has" } else { "is" };
+                write!(f, "`{}` {verb} {state}", Escaped::new(name))
+            }
             Self::Ready => f.write_str("the group is ready"),
-            Self::Failed { name } => write!(f, "the group has failed because of `{name}`"),
+            Self::Failed { name } => {
+                write!(
+                    f,
+                    "the group has failed because of `{}`",
+                    Escaped::new(name)
+                )
+            }
             Self::NotStarted { name, because_of } => {
+                let (name, because_of) = (Escaped::new(name), Escaped::new(because_of));
                 write!(f, "`{name}` is not started because of `{because_of}`")
             }
             Self::Stopped => f.write_str("the group has stopped"),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use procession_wire::Escaped;
+
 use crate::id::ProcessId;
 use crate::supervision::MemberState;
 
@@ -93,12 +95,12 @@ impl MemberStatus {
 
 impl fmt::Display for MemberStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name, self.state)?;
+        write!(f, "{}: {}", Escaped::new(&self.name), self.state)?;
         if let Some(id) = self.process {
             write!(f, " (process {id})")?;
         }
         if let Some(error) = &self.error {
-            write!(f, " ({error})")?;
+            write!(f, " ({})", Escaped::new(error))?;
         }
         Ok(())
     }

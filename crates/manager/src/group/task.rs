@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use procession_wire::Escaped;
 use tokio::sync::{broadcast, watch};
 
 use super::error::MemberFailure;
@@ -213,7 +214,7 @@ impl GroupTask {
             return;
         }
         let error = error.to_string();
-        tracing::warn!(name = self.shared.names[node], %error, "a process of a group cannot be started");
+        tracing::warn!(name = %Escaped::new(&self.shared.names[node]), %error, "a process of a group cannot be started");
         self.view
             .send_modify(|view| view.members[node].error = Some(error));
         self.over(node, End::Failed).await;

@@ -44,7 +44,7 @@ impl LogHook {
     }
 
     /// Emits each line as a `tracing` event of level INFO and target `procession::log`, with the line's
-    /// text as the message and the fields `process`, `stream` and `line` (its number).
+    /// text, [escaped](procession_wire::Escaped), as the message and the fields `process`, `stream` and `line` (its number).
     pub fn tracing() -> Self {
         Self::new(|process, line| {
             tracing::info!(
@@ -52,8 +52,7 @@ impl LogHook {
                 %process,
                 stream = %line.stream(),
                 line = line.number(),
-                "{}",
-                line.text()
+                "{line}"
             );
             std::future::ready(())
         })

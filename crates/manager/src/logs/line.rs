@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use procession_wire::Escaped;
 
 use super::index::Time;
 use super::view::Line;
@@ -55,7 +56,7 @@ pub const DEFAULT_LINE_LIMIT: usize = 1024 * 1024;
 /// route](crate::LogRoute::File), which may be of terabytes, is a run of NUL bytes in its line. So a line is cut
 /// after [`DEFAULT_LINE_LIMIT`] bytes, or as many as a query [says](crate::LogsQuery::line_limit), and
 /// [`cut_bytes`](Self::cut_bytes) says how many more there are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct LogLine {
     pub(super) number: u64,
     pub(super) time: Option<SystemTime>,
@@ -106,15 +107,23 @@ impl LogLine {
         self.cut
     }
 
-    /// The line as text: what is not UTF-8 is shown as U+FFFD, and a carriage return at its end is left
-    /// out. Of a line that was cut the text says so at its end: ` [1073741824 bytes cut]`.
+    /// The line as text, as it was written: what is not UTF-8 is shown as U+FFFD, and a carriage return at
+    /// its end is left out. Of a line that was cut the text says so at its end: ` [1073741824 bytes cut]`.
+    /// What a terminal would obey is still in it; the `Display` form has it escaped.
     pub fn text(&self) -> Cow<'_, str> {
+        let text = String::from_utf8_lossy(self.trimmed());
         if self.cut > 0 {
-            let text = String::from_utf8_lossy(&self.bytes);
             return format!("{text} [{} bytes cut]", self.cut).into();
         }
-        let bytes = self.bytes.strip_suffix(b"\r").unwrap_or(&self.bytes);
-        String::from_utf8_lossy(bytes)
+        text
+    }
+
+    /// Without the carriage return at its end, where the end of the line is there.
+    fn trimmed(&self) -> &[u8] {
+        match self.bytes.strip_suffix(b"\r") {
+            Some(bytes) if self.cut == 0 => bytes,
+            _ => &self.bytes,
+        }
     }
 
     /// Whether its newline was written. The last line of a log may have none, and while the process
@@ -124,10 +133,32 @@ impl LogLine {
     }
 }
 
-/// The line's [text](Self::text).
+/// The whole line, without a carriage return at its end, [escaped](Escaped): on one line and without
+/// characters that a terminal would obey. [`text`](Self::text) gives it as it is.
 impl fmt::Display for LogLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.text())
+        let shown = Escaped::bytes(self.trimmed()).limit(usize::MAX);
+        if self.cut > 0 {
+            return f.pad(&format!("{shown} [{} bytes cut]", self.cut));
+        }
+        if f.width().is_none() && f.precision().is_none() {
+            return shown.fmt(f);
+        }
+        f.pad(&shown.to_string())
+    }
+}
+
+/// Shows the start of a long line.
+impl fmt::Debug for LogLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogLine")
+            .field("number", &self.number)
+            .field("time", &self.time)
+            .field("stream", &self.stream)
+            .field("bytes", &Escaped::bytes(&self.bytes).short())
+            .field("cut", &self.cut)
+            .field("ended", &self.ended)
+            .finish()
     }
 }
 
@@ -160,7 +191,7 @@ impl fmt::Display for LogCursor {
 }
 
 /// The answer to a [`LogsQuery`](crate::LogsQuery).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct LogPage {
     pub(super) lines: Vec<LogLine>,
     pub(super) first_kept: u64,
@@ -217,6 +248,23 @@ impl LogPage {
     }
 }
 
+/// Shows the first lines.
+impl fmt::Debug for LogPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 4;
+        f.debug_struct("LogPage")
+            .field("lines", &self.lines.len())
+            .field("first_lines", &&self.lines[..self.lines.len().min(SHOWN)])
+            .field("first_kept", &self.first_kept)
+            .field("written", &self.written)
+            .field("dropped", &self.dropped)
+            .field("cursor", &self.cursor)
+            .field("complete", &self.complete)
+            .field("damage", &self.damage)
+            .finish()
+    }
+}
+
 impl IntoIterator for LogPage {
     type Item = LogLine;
     type IntoIter = std::vec::IntoIter<LogLine>;
@@ -247,14 +295,19 @@ mod tests {
 
     #[test]
     fn the_text_of_a_line_shows_what_is_not_text() {
-        let table: [(&[u8], &str); 5] = [
-            (b"", ""),
-            (b"plain", "plain"),
-            (b"dos\r", "dos"),
-            (b"a\rb\r\r", "a\rb\r"),
-            (b"\xff nul \0", "\u{fffd} nul \0"),
+        let table: [(&[u8], &str, &str); 6] = [
+            (b"", "", ""),
+            (b"plain", "plain", "plain"),
+            (b"dos\r", "dos", "dos"),
+            (b"a\rb\r\r", "a\rb\r", r"a\rb\r"),
+            (b"\xff nul \0", "\u{fffd} nul \0", r"\xff nul \u{0}"),
+            (
+                b"\x1b]0;owned\x07",
+                "\x1b]0;owned\x07",
+                r"\u{1b}]0;owned\u{7}",
+            ),
         ];
-        for (bytes, text) in table {
+        for (bytes, text, shown) in table {
             let line = Line {
                 number: 0,
                 time: None,
@@ -264,7 +317,8 @@ mod tests {
             };
             let line = LogLine::new(LogStream::Stdout, &line);
             assert_eq!(line.text(), text);
-            assert_eq!(line.to_string(), text);
+            assert_eq!(line.to_string(), shown);
+            assert_eq!(format!("{line:>2}").trim_start(), shown);
             assert_eq!(line.bytes(), bytes);
         }
         let line = Line {
@@ -276,5 +330,6 @@ mod tests {
         };
         let line = LogLine::new(LogStream::Stdout, &line);
         assert_eq!(line.text(), "begin\r [7 bytes cut]");
+        assert_eq!(line.to_string(), "begin\\r [7 bytes cut]");
     }
 }

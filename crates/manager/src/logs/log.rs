@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use procession_wire::Escaped;
 use tokio::sync::watch;
 
 use super::file::{Changed, FileLog, Pass};
@@ -155,7 +156,7 @@ impl Log {
             }
             Trouble::Damaged(path) => self.fault(format!(
                 "{} was truncated or removed by somebody: its lines are gone",
-                path.display()
+                Escaped::new(path)
             )),
             Trouble::Over => self.tell(Event::LogRecovered {
                 id: self.process,
@@ -182,7 +183,7 @@ impl Log {
         if self.is_removed() {
             return;
         }
-        tracing::warn!(process = %self.process, stream = %self.stream, reason, "a log has a fault");
+        tracing::warn!(process = %self.process, stream = %self.stream, reason = %Escaped::new(&reason), "a log has a fault");
         self.tell(Event::LogFault {
             id: self.process,
             stream: self.stream,

@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use procession_wire::Escaped;
+
 use super::LogStream;
 use super::budget::Budget;
 use super::index::{Counted, Counter, RECORD, Time};
@@ -456,7 +458,7 @@ impl Appender {
             file.write_all_at(&bytes.concat(), written * RECORD as u64)
         })();
         if let Err(error) = result {
-            tracing::debug!(path = %path.display(), %error, "cannot write the index of a log yet");
+            tracing::debug!(path = %Escaped::new(path.as_path()), %error, "cannot write the index of a log yet");
             let thinned = self
                 .log
                 .segments()

@@ -49,7 +49,7 @@ const CRUMB: usize = 4 * 1024;
 const MOST_CRUMBS: u8 = 16;
 
 /// The longest status text that is kept, in bytes.
-const MAX_STATUS: usize = 4 * 1024;
+pub(crate) const MAX_STATUS: usize = 4 * 1024;
 
 /// Cuts the stream into messages.
 #[derive(Debug)]

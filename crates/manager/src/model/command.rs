@@ -48,7 +48,8 @@ pub use super::validate::ConfigurationError;
 /// logs both on standard output, or messages or logs on a stream that is also inherited, a file or
 /// given bytes. [`ConfigurationError`] says which, and what to do.
 ///
-/// Its `Debug` form shows the values of variables, its `Display` form does not.
+/// Its `Debug` form hides arguments and the values of variables, which often are secrets; its `Display`
+/// form shows the arguments, and [`reveal`](Self::reveal) all of it.
 #[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(
     feature = "serde",
@@ -75,6 +76,29 @@ impl Cmd {
     /// The program, as given.
     pub fn program(&self) -> &OsStr {
         &self.program
+    }
+
+    /// A `Debug` form with everything in it: arguments and the values of variables, which its own `Debug`
+    /// form hides.
+    ///
+    /// ```
+    /// use procession_manager::Cmd;
+    ///
+    /// let cmd = Cmd::new("worker").arg("--key=4711").env("TOKEN", "secret");
+    /// let hidden = r#"Cmd { program: "worker", args: (1 hidden), env: {"TOKEN": (hidden)} }"#;
+    /// assert_eq!(format!("{cmd:?}"), hidden);
+    /// let all = r#"Cmd { program: "worker", args: ["--key=4711"], env: {"TOKEN": "secret"} }"#;
+    /// assert_eq!(format!("{:?}", cmd.reveal()), all);
+    /// ```
+    pub fn reveal(&self) -> impl fmt::Debug + '_ {
+        fmt::from_fn(|f| self.debug(f, true))
+    }
+
+    fn debug(&self, f: &mut fmt::Formatter<'_>, reveal: bool) -> fmt::Result {
+        let mut out = f.debug_struct("Cmd");
+        out.field("program", &self.program);
+        self.options.debug(&mut out, reveal);
+        out.finish()
     }
 
     pub(crate) fn identity(&self) -> &Identity {
@@ -112,12 +136,11 @@ impl fmt::Display for Cmd {
     }
 }
 
+/// Hides what often holds secrets: arguments and the values of variables. [`reveal`](Cmd::reveal) shows
+/// them.
 impl fmt::Debug for Cmd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = f.debug_struct("Cmd");
-        out.field("program", &self.program);
-        self.options.debug(&mut out);
-        out.finish()
+        self.debug(f, false)
     }
 }
 
@@ -224,6 +247,10 @@ mod tests {
             .limit(Resource::CoreSize, 0);
         assert_eq!(
             format!("{cmd:?}"),
+            r#"Cmd { program: "worker", args: (1 hidden), env: {"A": (hidden)}, current_dir: "/tmp", logging: stderr, stdin: Bytes(3 bytes), stdout: Inherit, user: 1000, umask: 0o027, limits: {CoreSize: 0} }"#
+        );
+        assert_eq!(
+            format!("{:?}", cmd.reveal()),
             r#"Cmd { program: "worker", args: ["-a"], env: {"A": "1"}, current_dir: "/tmp", logging: stderr, stdin: Bytes(3 bytes), stdout: Inherit, user: 1000, umask: 0o027, limits: {CoreSize: 0} }"#
         );
     }

@@ -91,15 +91,23 @@ impl Environment {
     }
 }
 
+/// Shows the names, not the values: they often are secrets.
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.debug(f, false)
+    }
+}
+
+impl Environment {
+    pub(super) fn debug(&self, f: &mut fmt::Formatter<'_>, reveal: bool) -> fmt::Result {
         let mut map = f.debug_map();
         if self.cleared {
             map.entry(&format_args!("(inherited)"), &format_args!("(cleared)"));
         }
         for (name, value) in &self.changes {
             match value {
-                Some(value) => map.entry(name, value),
+                Some(value) if reveal => map.entry(name, value),
+                Some(_) => map.entry(name, &format_args!("(hidden)")),
                 None => map.entry(name, &format_args!("(removed)")),
             };
         }
@@ -161,7 +169,7 @@ mod tests {
         environment.set("SET".into(), "1".into());
         assert_eq!(
             format!("{environment:?}"),
-            r#"{"GONE": (removed), "SET": "1"}"#
+            r#"{"GONE": (removed), "SET": (hidden)}"#
         );
         environment.clear();
         assert_eq!(format!("{environment:?}"), "{(inherited): (cleared)}");

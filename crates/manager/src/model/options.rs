@@ -38,13 +38,21 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// Adds the fields that differ from their defaults.
-    pub(super) fn debug(&self, out: &mut fmt::DebugStruct<'_, '_>) {
-        if !self.args.is_empty() {
-            out.field("args", &self.args);
+    /// Adds the fields that differ from their defaults. What often holds secrets is shown only to
+    /// `reveal`: arguments, and the values of variables.
+    pub(super) fn debug(&self, out: &mut fmt::DebugStruct<'_, '_>, reveal: bool) {
+        match self.args.len() {
+            0 => {}
+            _ if reveal => {
+                out.field("args", &self.args);
+            }
+            count => {
+                out.field("args", &format_args!("({count} hidden)"));
+            }
         }
         if !self.environment.is_unchanged() {
-            out.field("env", &self.environment);
+            let show = |f: &mut fmt::Formatter<'_>| self.environment.debug(f, reveal);
+            out.field("env", &fmt::from_fn(show));
         }
         if let Some(current_dir) = &self.current_dir {
             out.field("current_dir", current_dir);

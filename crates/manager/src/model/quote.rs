@@ -1,12 +1,15 @@
 //! A command line as a person would type it into a shell.
 //!
 //! A word is bare where a shell leaves it alone, in single quotes where it would not, and in bash's
-//! `$'…'` where it holds control characters or is not UTF-8: so a command line is always one line of
+//! `$'…'` where it holds characters that are not seen (control characters, turns of the writing direction)
+//! or is not UTF-8: so a command line is always one line of
 //! printable text, and pasting it into bash runs the same program with the same arguments.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
+
+use procession_wire::escape::is_hidden;
 
 /// One word, as it would be typed.
 pub(super) struct Quoted<'a>(pub(super) &'a OsStr);
@@ -46,7 +49,7 @@ fn word(f: &mut fmt::Formatter<'_>, word: &OsStr) -> fmt::Result {
 
 fn quoted(f: &mut fmt::Formatter<'_>, word: &OsStr) -> fmt::Result {
     match word.to_str() {
-        Some(text) if !text.chars().any(char::is_control) => {
+        Some(text) if !text.chars().any(is_hidden) => {
             write!(f, "'{}'", text.replace('\'', r"'\''"))
         }
         _ => escaped(f, word),
@@ -62,7 +65,7 @@ fn escaped(f: &mut fmt::Formatter<'_>, word: &OsStr) -> fmt::Result {
                 '\r' => f.write_str(r"\r")?,
                 '\t' => f.write_str(r"\t")?,
                 '\'' | '\\' => write!(f, "\\{character}")?,
-                _ if character.is_control() => {
+                _ if is_hidden(character) => {
                     let mut utf8 = [0; 4];
                     hex(f, character.encode_utf8(&mut utf8).as_bytes())?;
                 }
@@ -101,6 +104,7 @@ mod tests {
             ("a\nb", r"$'a\nb'"),
             ("a'\\\x1b[31m", r"$'a\'\\\x1b[31m'"),
             ("\u{85}", r"$'\xc2\x85'"),
+            ("\u{202e}b", r"$'\xe2\x80\xaeb'"),
         ];
         for (arg, expected) in table {
             let line = Cmd::new("run").arg(arg).to_string();

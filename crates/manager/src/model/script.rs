@@ -1,5 +1,7 @@
 //! A script given as text: [`Script`], and how each language is run.
 
+use procession_wire::Escaped;
+
 use super::command::{Cmd, Environment, Leftovers, Logging, Messaging, Output, Resource, Stdin};
 use super::options::{Options, option_verbs};
 use super::quote::Quoted;
@@ -67,6 +69,25 @@ impl Script {
     pub fn content(&self) -> &str {
         &self.content
     }
+
+    /// A `Debug` form with everything in it: its text, its arguments and the values of variables, which
+    /// its own `Debug` form hides.
+    pub fn reveal(&self) -> impl fmt::Debug + '_ {
+        fmt::from_fn(|f| self.debug(f, true))
+    }
+
+    fn debug(&self, f: &mut fmt::Formatter<'_>, reveal: bool) -> fmt::Result {
+        let mut out = f.debug_struct("Script");
+        out.field("language", &self.language);
+        if reveal {
+            out.field("content", &self.content);
+        } else {
+            let len = self.content.len();
+            out.field("content", &format_args!("({len} bytes hidden)"));
+        }
+        self.options.debug(&mut out, reveal);
+        out.finish()
+    }
 }
 
 /// Writes the script's file, `script.<extension>`, into the run directory, over one that is there.
@@ -74,8 +95,12 @@ impl Runnable for Script {
     fn bootstrap_cmd(&self, process_dir: &Path) -> Result<Cmd, String> {
         let config = self.language.run_config();
         let path = process_dir.join(config.file_name()?);
-        write_private(&path, &self.content)
-            .map_err(|error| format!("cannot write the script to {}: {error}", path.display()))?;
+        write_private(&path, &self.content).map_err(|error| {
+            format!(
+                "cannot write the script to {}: {error}",
+                Escaped::new(&path)
+            )
+        })?;
 
         let mut options = self.options.clone();
         let args = config.args.iter().map(|arg| insert_path(arg, &path));
@@ -87,13 +112,11 @@ impl Runnable for Script {
     }
 }
 
+/// Hides what often holds secrets: the text, arguments and the values of variables.
+/// [`reveal`](Script::reveal) shows them.
 impl fmt::Debug for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = f.debug_struct("Script");
-        out.field("language", &self.language);
-        out.field("content", &self.content);
-        self.options.debug(&mut out);
-        out.finish()
+        self.debug(f, false)
     }
 }
 

@@ -9,7 +9,7 @@ use super::identity::Identity;
 use super::quote::Quoted;
 use super::startup::Readiness;
 use crate::logs::LogStream;
-use procession_wire::{Framing, MAX_MESSAGE_LIMIT, env};
+use procession_wire::{Escaped, Framing, MAX_MESSAGE_LIMIT, env};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
@@ -35,14 +35,18 @@ pub enum ConfigurationError {
     #[error("the program is an empty string: give its name or its path")]
     EmptyProgram,
     /// A word that the system is to be given holds a NUL byte, which ends every word there.
-    #[error("{what} holds a NUL byte, which cannot be passed to a program: remove it")]
+    #[error(
+        "{} holds a NUL byte, which cannot be passed to a program: remove it",
+        Escaped::new(what)
+    )]
     NulByte {
         /// What holds it, such as `argument 2` and the argument, quoted.
         what: String,
     },
     /// The name of a variable is empty or holds a `=`.
     #[error(
-        "{name:?} cannot be the name of an environment variable: it must not be empty and not hold `=`"
+        "{:?} cannot be the name of an environment variable: it must not be empty and not hold `=`",
+        Escaped::new(name)
     )]
     InvalidVariableName {
         /// The name.
@@ -110,7 +114,11 @@ pub enum ConfigurationError {
     )]
     HealthWithoutFrames,
     /// The process is to be ready by something that it cannot show.
-    #[error("it can never be ready by {readiness}: {remedy}")]
+    #[error(
+        "it can never be ready by {}: {}",
+        Escaped::new(readiness),
+        Escaped::new(remedy)
+    )]
     NeverReady {
         /// What it is waited for.
         readiness: String,

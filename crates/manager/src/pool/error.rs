@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use procession_wire::Escaped;
+
 use crate::error::{NO_MANAGER, RequestError};
 use crate::model::ConfigurationError;
 
@@ -12,7 +14,7 @@ use crate::model::ConfigurationError;
 #[non_exhaustive]
 pub enum StartPoolError {
     /// The command of its workers contradicts itself.
-    #[error("cannot start a pool of {program}: {source}")]
+    #[error("cannot start a pool of {}: {source}", Escaped::new(program))]
     InvalidConfiguration {
         /// The program of the workers.
         program: String,
@@ -21,7 +23,8 @@ pub enum StartPoolError {
     },
     /// Its workers would not speak frames both ways, so they cannot be asked.
     #[error(
-        "cannot start a pool of {program}: give its Cmd a Messaging with Framing::Frames, input and output, or none"
+        "cannot start a pool of {}: give its Cmd a Messaging with Framing::Frames, input and output, or none",
+        Escaped::new(program)
     )]
     NoFrames {
         /// The program of the workers.
@@ -29,7 +32,8 @@ pub enum StartPoolError {
     },
     /// Its workers are to be supervised, which is the pool's own work.
     #[error(
-        "cannot start a pool of {program}: leave `supervised` out of its Cmd, since a pool replaces its workers"
+        "cannot start a pool of {}: leave `supervised` out of its Cmd, since a pool replaces its workers",
+        Escaped::new(program)
     )]
     Supervised {
         /// The program of the workers.
@@ -70,7 +74,7 @@ impl RequestName {
 impl fmt::Display for RequestName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.label {
-            Some(label) => write!(f, "request {} ({label})", self.number),
+            Some(label) => write!(f, "request {} ({})", self.number, Escaped::new(&**label)),
             None => write!(f, "request {}", self.number),
         }
     }
@@ -107,7 +111,7 @@ pub enum PoolRequestError {
         error: Box<RequestError>,
     },
     /// The pool has no worker, and cannot start one. It goes on trying.
-    #[error("{request} has no worker: {reason}")]
+    #[error("{request} has no worker: {}", Escaped::new(reason).lines())]
     NoWorkers {
         /// The request.
         request: RequestName,
@@ -159,7 +163,7 @@ impl PoolRequestError {
 #[non_exhaustive]
 pub enum PoolNotReady {
     /// None could be started. It goes on trying.
-    #[error("no worker of the pool could be started: {reason}")]
+    #[error("no worker of the pool could be started: {}", Escaped::new(reason).lines())]
     NoWorkers {
         /// Why the last one could not.
         reason: String,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
+use procession_wire::Escaped;
 
 use super::RequestName;
 use crate::containment::{LeftProcess, List};
@@ -91,6 +92,7 @@ impl fmt::Display for PoolEvent {
                 write!(f, "worker {worker} is ready: process {process}")
             }
             Self::WorkerStartFailed { worker, reason } => {
+                let reason = Escaped::new(reason);
                 write!(f, "worker {worker} could not be started: {reason}")
             }
             Self::WorkerStopping { worker } => write!(f, "worker {worker} is being ended"),
@@ -101,7 +103,9 @@ impl fmt::Display for PoolEvent {
             Self::Poisonous { request, workers } => {
                 write!(f, "{request} is given up: {workers} workers died of it")
             }
-            Self::Broken { reason } => write!(f, "no worker could be started: {reason}"),
+            Self::Broken { reason } => {
+                write!(f, "no worker could be started: {}", Escaped::new(reason))
+            }
             Self::Recovered => f.write_str("a worker is ready again"),
             Self::Ended => f.write_str("the pool has ended"),
             Self::Missed(count) => write!(f, "{count} events were missed"),

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use procession_wire::env::{PROCESSION_TREE, RESERVED};
 
-use procession_wire::TreeTag;
+use procession_wire::{Escaped, TreeTag};
 use rustix::process::{Pid, PidfdFlags, kill_process_group, pidfd_open};
 
 use super::program;
@@ -143,7 +143,7 @@ impl Launch {
             Err(error) => {
                 let clean = || self.runnable.clean_after_fail(run_dir.path());
                 if let Err(words) = guarded(clean) {
-                    tracing::warn!(process = %self.id, error = %words, "cleaning up after a failed start failed");
+                    tracing::warn!(process = %self.id, error = %Escaped::new(&words), "cleaning up after a failed start failed");
                 }
                 Err(error)
             }
@@ -372,7 +372,7 @@ fn guarded<T>(code: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 fn check_directory(dir: &std::path::Path) -> io::Result<()> {
     let named = |error| {
         because(
-            format_args!("its current directory {}", dir.display()),
+            format_args!("its current directory {}", Escaped::new(dir)),
             &error,
         )
     };

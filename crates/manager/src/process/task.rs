@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
-use procession_wire::{FrameHead, Framing};
+use procession_wire::{Escaped, FrameHead, Framing};
 use tokio::sync::{oneshot, watch};
 
 use super::spawn::{Attached, Launched};
@@ -241,7 +241,7 @@ impl Task {
             status.pid = Some(pid);
             status.started_at = Some(started_at);
         });
-        tracing::debug!(process = %self.process.id(), pid, program, "started");
+        tracing::debug!(process = %self.process.id(), pid, program = %Escaped::new(&program), "started");
         Ok(at)
     }
 

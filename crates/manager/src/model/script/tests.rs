@@ -147,10 +147,14 @@ fn a_file_that_cannot_be_written_is_named_with_the_reason() {
 }
 
 #[test]
-fn debug_shows_the_text_and_what_was_set() {
+fn debug_hides_the_text_and_what_may_be_secret_until_it_is_asked_for() {
     let script = Script::new(ScriptingLanguage::Bash, "echo").arg("x");
     assert_eq!(
         format!("{script:?}"),
+        "Script { language: Bash, content: (4 bytes hidden), args: (1 hidden) }"
+    );
+    assert_eq!(
+        format!("{:?}", script.reveal()),
         r#"Script { language: Bash, content: "echo", args: ["x"] }"#
     );
 }

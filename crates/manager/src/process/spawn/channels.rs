@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use procession_wire::{Channel, ChildEnvironment, MessagingEnvironment};
+use procession_wire::{Channel, ChildEnvironment, Escaped, MessagingEnvironment};
 use rustix::fs::{Mode, OFlags};
 
 use super::super::notify::NotifySocket;
@@ -269,7 +269,7 @@ fn stdin(cmd: &Cmd, run_dir: &Path, program: &str) -> Result<Stdio, SpawnProcess
         Stdin::File(path) => files::input(path).map(Into::into).map_err(|error| {
             refused(
                 program,
-                because(format_args!("its stdin {}", path.display()), &error),
+                because(format_args!("its stdin {}", Escaped::new(path)), &error),
             )
         }),
         Stdin::Bytes(bytes) => {
@@ -298,7 +298,7 @@ fn output(target: &Output, stdout: bool) -> io::Result<Stdio> {
         Output::Inherit => Ok(Stdio::inherit()),
         Output::File(path) => files::output(path).map(Into::into).map_err(|error| {
             let stream = if stdout { "stdout" } else { "stderr" };
-            because(format_args!("its {stream} {}", path.display()), &error)
+            because(format_args!("its {stream} {}", Escaped::new(path)), &error)
         }),
         _ => Ok(Stdio::null()),
     }

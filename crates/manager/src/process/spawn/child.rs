@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use procession_wire::Escaped;
 use rustix::process::{Pid, WaitId, WaitIdOptions, kill_process_group, pidfd_send_signal, waitid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -205,7 +206,7 @@ impl Drop for Child {
         if let Some(group) = &self.group
             && let Err(error) = group.kill()
         {
-            tracing::warn!(cgroup = %group.path().display(), %error, "cannot kill a cgroup");
+            tracing::warn!(cgroup = %Escaped::new(group.path()), %error, "cannot kill a cgroup");
         }
         self.reaped = true;
         let pidfd = match std::mem::replace(&mut self.pidfd, PidFd::Gone) {

@@ -16,6 +16,7 @@ use std::process::{Child, Command};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use procession_wire::Escaped;
 use rustix::fs::{Access, access};
 
 use super::super::spawn_error::because;
@@ -106,7 +107,7 @@ fn check(identity: &Identity, needs: &Needs<'_>) -> io::Result<()> {
     };
     let refused = |what: &str, path: &Path, error: rustix::io::Errno| {
         because(
-            format_args!("{who} cannot {what} {}", path.display()),
+            format_args!("{who} cannot {what} {}", Escaped::new(path)),
             &error.into(),
         )
     };

@@ -20,6 +20,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use procession_wire::Escaped;
 use rustix::process::{Resource as Kernel, getrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
@@ -145,7 +146,7 @@ fn check_program(program: &Path) -> io::Result<()> {
         Ok(_) => match interpreter(&header) {
             Some(path) => executable(path).map_err(|error| {
                 because(
-                    format_args!("the interpreter that it names, {}", path.display()),
+                    format_args!("the interpreter that it names, {}", Escaped::new(path)),
                     &error,
                 )
             }),

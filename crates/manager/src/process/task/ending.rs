@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
+use procession_wire::Escaped;
+
 use super::super::spawn::Attached;
 use super::super::{Channels, Process, RunChannels};
 use super::service::forget_run;
@@ -55,7 +57,7 @@ impl Task {
             Ok(Err(error)) | Err(error) => Some(error),
         };
         if let Some(error) = &error {
-            tracing::warn!(directory = %path.display(), %error, "cannot remove a run directory");
+            tracing::warn!(directory = %Escaped::new(&path), %error, "cannot remove a run directory");
         }
         let mut error = error;
         for reply in self.removals.drain(..) {

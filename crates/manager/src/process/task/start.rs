@@ -27,6 +27,7 @@ use crate::manager::context::Context;
 use crate::messaging::conversation::Conversation;
 use crate::messaging::outbox::Outbox;
 use crate::messaging::pings::{self, SharedPings};
+use crate::messaging::reader::MAX_STATUS;
 use crate::messaging::signs::{Seen, Signs};
 use crate::model::{Liveness, Messaging, Readiness};
 
@@ -382,6 +383,7 @@ pub(super) fn become_ready(process: &Process, context: &Context, text: Option<&s
         }
         return;
     }
+    let text = text.map(fitting);
     let status = text.unwrap_or_default();
     process.publish(|published| {
         published.start = StartState::Ready;
@@ -393,7 +395,13 @@ pub(super) fn become_ready(process: &Process, context: &Context, text: Option<&s
     });
 }
 
+/// The part of a status text that is kept: a log line or a notification may be longer.
+fn fitting(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_STATUS)]
+}
+
 fn change_status(process: &Process, context: &Context, text: &str) {
+    let text = fitting(text);
     if process.status_text().as_deref() == Some(text) {
         return;
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use procession_wire::Escaped;
+
 /// Why nodes are not a graph that can be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -36,25 +38,28 @@ pub enum GraphError {
 impl fmt::Display for GraphError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::DuplicateName { name } => write!(f, "two processes are named `{name}`"),
-            Self::NeedsItself { name } => write!(f, "`{name}` needs itself"),
+            Self::DuplicateName { name } => {
+                write!(f, "two processes are named `{}`", Escaped::new(name))
+            }
+            Self::NeedsItself { name } => write!(f, "`{}` needs itself", Escaped::new(name)),
             Self::UnknownName {
                 node,
                 missing,
                 closest,
             } => {
+                let (node, missing) = (Escaped::new(node), Escaped::new(missing));
                 write!(f, "`{node}` needs `{missing}`, which does not exist")?;
                 match closest {
                     None => Ok(()),
-                    Some(name) => write!(f, "; did you mean `{name}`?"),
+                    Some(name) => write!(f, "; did you mean `{}`?", Escaped::new(name)),
                 }
             }
             Self::Cycle { path } => {
                 f.write_str("what is needed goes in a circle: ")?;
                 for name in path {
-                    write!(f, "{name} -> ")?;
+                    write!(f, "{} -> ", Escaped::new(name))?;
                 }
-                f.write_str(path.first().map_or("", String::as_str))
+                Escaped::new(path.first().map_or("", String::as_str)).fmt(f)
             }
         }
     }

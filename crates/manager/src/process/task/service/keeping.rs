@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use procession_wire::Escaped;
+
 use super::super::super::{PastRun, StartState};
 use super::super::{Control, Run, Task};
 use super::{Again, Happened, Outcome, forget_run, launch};
@@ -232,7 +234,7 @@ impl Task {
             status.state = ProcessState::Finished;
         });
         if let PermanentEnd::TooManyRestarts { .. } = end {
-            tracing::error!(process = %id, program = self.process.program(), "given up: {end}");
+            tracing::error!(process = %id, program = %Escaped::new(self.process.program()), "given up: {end}");
             self.context.events.tell(Event::GaveUp { id, end });
         }
         self.publish(ProcessState::Finished).await;
