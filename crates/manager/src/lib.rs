@@ -116,6 +116,9 @@ pub use procession_wire::{DEFAULT_MESSAGE_LIMIT, Escaped, FrameError, Framing};
 #[cfg(any(feature = "json", feature = "message-pack"))]
 pub use procession_wire::{MessageFormat, SerdeError};
 
+#[cfg(test)]
+mod display_tests;
+
 /// The README's examples are compiled with the tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]

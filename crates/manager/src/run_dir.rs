@@ -7,6 +7,7 @@
 //! <working directory>/<manager uuid>/.procession   the marker of such a directory
 //! <working directory>/<manager uuid>/.procession-cgroup   where its cgroup is, if it has one
 //! <working directory>/<manager uuid>/<process uuid>/   0700; a run directory, of its child's user
+//! <working directory>/<manager uuid>/n<8 hex digits>   0600; a notification socket, of its child's user
 //! ```
 //!
 //! The modes hold whatever the umask; nobody else can use or replace any of it, so a working directory
@@ -44,7 +45,6 @@ pub(crate) const CGROUP: &str = ".procession-cgroup";
 pub(crate) const INPUT: &str = "input";
 pub(crate) const OUTPUT: &str = "output";
 pub(crate) const STDIN: &str = "stdin";
-pub(crate) const NOTIFY: &str = "notify";
 const STDOUT_LOG: &str = "stdout.log";
 const STDERR_LOG: &str = "stderr.log";
 const MERGED_LOG: &str = "merged.log";

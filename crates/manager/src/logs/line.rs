@@ -332,4 +332,27 @@ mod tests {
         assert_eq!(line.text(), "begin\r [7 bytes cut]");
         assert_eq!(line.to_string(), "begin\\r [7 bytes cut]");
     }
+
+    #[test]
+    fn debug_of_an_answer_is_short() {
+        let line = LogLine {
+            number: 0,
+            time: None,
+            stream: LogStream::Stdout,
+            bytes: vec![b'\x1b'; 1 << 20].into(),
+            ended: true,
+        };
+        let page = LogPage {
+            lines: vec![line; 1000],
+            first_kept: 0,
+            written: 1000,
+            dropped: 0,
+            cursor: LogCursor(1000),
+            complete: true,
+            damage: None,
+        };
+        let text = format!("{page:?}");
+        assert!(text.len() < 8 * 1024, "{}", text.len());
+        assert!(text.contains("lines: 1000") && text.contains("... (1048320 bytes more)"));
+    }
 }

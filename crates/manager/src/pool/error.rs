@@ -55,8 +55,8 @@ pub enum StartPoolError {
 /// Which request it was: its number in the pool, and what its caller named it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestName {
-    pub(super) number: u64,
-    pub(super) label: Option<Arc<str>>,
+    pub(crate) number: u64,
+    pub(crate) label: Option<Arc<str>>,
 }
 
 impl RequestName {

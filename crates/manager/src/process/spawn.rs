@@ -34,6 +34,7 @@ use procession_wire::env::{PROCESSION_TREE, RESERVED};
 use procession_wire::{Escaped, TreeTag};
 use rustix::process::{Pid, PidfdFlags, kill_process_group, pidfd_open};
 
+use super::notify::NotifySocket;
 use super::program;
 use super::spawn_error::{because, no_file, refused};
 use super::task::Startup;
@@ -204,10 +205,12 @@ impl Launch {
         let for_child = self
             .give_run_dir(cmd, run_dir)
             .map_err(|error| refused(&name, error))?;
+        // The socket lies beside the run directory.
+        let by_path = channels.notify.as_ref().is_some_and(NotifySocket::is_path);
         let needs = identity::Needs {
             program: &program,
             current_dir: cmd.working_directory(),
-            run_dir: for_child.then(|| run_dir.path()),
+            run_dir: (for_child || by_path).then(|| run_dir.path()),
         };
         self.progress.step(Step::Run)?;
         let max_rss_before = os::own_max_rss();
