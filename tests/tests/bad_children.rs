@@ -2,11 +2,16 @@
 //! wrong; frames close then, lines go on at the next newline.
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
+use std::fmt::{Display, Write as _};
+use std::time::Duration;
+
 use futures::StreamExt as _;
 use procession_manager::{
-    Cmd, FrameError, Framing, MessageStream, Messaging, ReceiveMessageError, WriteMessageError,
+    Cmd, Event, FrameError, Framing, LogStream, Logging, LogsQuery, MessageStream, Messaging,
+    Readiness, ReceiveMessageError, RequestError, Run, RunError, SpawnProcessError, WaitReadyError,
+    WriteMessageError,
 };
-use procession_tests::{Checked, Within as _, checked, fixture};
+use procession_tests::{Checked, Within as _, checked, fixture, programs, workers};
 
 /// Hello of version 1.0 with no features, by a child whose pid nobody checks.
 const HELLO: &str = "hex:00000014 10 70726f63657373696f6e 0100 00000000 00000001";
@@ -304,5 +309,116 @@ fn a_line_over_the_limit_that_never_ends() {
                 Err(ReceiveMessageError::MessageTooLarge { limit: 100 }),
             ],
         );
+    });
+}
+
+/// A title for the terminal, and what looks like another line of a log.
+const HOSTILE: &str = "\x1b]0;owned\x07\r\nfake log line";
+const SHOWN: &str = r"\u{1b}]0;owned\u{7}\r\nfake log line";
+
+/// It is there, and nothing of it does anything. Lines that are ours are marked.
+fn assert_escaped(what: impl Display, expected: &str) {
+    let text = what.to_string();
+    let lines = text.replace("\n  | ", " ");
+    assert!(!lines.contains(char::is_control), "{text:?}");
+    assert!(text.contains(expected), "{text:?}");
+}
+
+#[test]
+fn what_a_child_chose_to_say_is_shown_escaped_and_given_as_it_is() {
+    checked(async |test| {
+        // The text of its `ready`.
+        let mut ready = format!("hex:{:08x} 11 ", HOSTILE.len());
+        for byte in HOSTILE.bytes() {
+            write!(ready, "{byte:02x}").unwrap();
+        }
+        let mut events = test.manager().events();
+        let cmd = Cmd::new(fixture!("raw_frames")).args([HELLO, &ready]);
+        let child = test
+            .spawn(cmd.messaging(Messaging::standard_io().framing(Framing::Frames)))
+            .await;
+        assert_eq!(child.wait_ready().within("ready").await.unwrap(), HOSTILE);
+        let event = loop {
+            let event = events.next().within("ready").await.unwrap();
+            if matches!(event, Event::Ready { .. }) {
+                break event;
+            }
+        };
+        assert_escaped(event, SHOWN);
+        child.kill().await.unwrap();
+
+        // The text of a failure.
+        let worker = workers!().next().unwrap();
+        let child = test.spawn(worker.cmd(Messaging::named_pipes())).await;
+        let error = child.request(format!("fail {HOSTILE}")).within("an answer");
+        let error = error.await.unwrap_err();
+        assert_escaped(&error, SHOWN);
+        let RequestError::Failed(text) = error else {
+            panic!("{error}");
+        };
+        assert_eq!(text, HOSTILE);
+        child.kill().await.unwrap();
+
+        // What it says last, and its log.
+        let cmd = Cmd::new(programs::bash())
+            .args(["-c", r#"printf '%s\n' "$1" >&2; exit 3"#, "bash", HOSTILE])
+            .logging(Logging::stderr())
+            .messaging(Messaging::standard_io().framing(Framing::Frames))
+            .ready_when(Readiness::Frame);
+        let child = test.spawn(cmd).await;
+        let error = child.wait_ready().within("the end").await.unwrap_err();
+        assert_escaped(&error, "\n  | \\u{1b}]0;owned\\u{7}\n  | fake log line");
+        match error {
+            WaitReadyError::StartFailed { stderr, .. }
+            | WaitReadyError::ProcessExited { stderr, .. } => {
+                assert_eq!(stderr.lines(), ["\x1b]0;owned\x07", "fake log line"]);
+            }
+            other => panic!("{other}"),
+        }
+        let page = child.query_logs(LogStream::Stderr, LogsQuery::fetch_all());
+        let page = page.within("the log").await.unwrap();
+        assert_escaped(&page.lines()[0], r"\u{1b}]0;owned\u{7}");
+        assert_eq!(page.lines()[0].text(), "\x1b]0;owned\x07");
+
+        // A notification.
+        let script = r#"
+import os, socket, sys
+out = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+out.connect(os.environ["NOTIFY_SOCKET"])
+out.send(b"READY=1\nSTATUS=" + b"\x1b" * 3000)
+sys.stdin.readline()
+"#;
+        let cmd = Cmd::new(programs::python3())
+            .args(["-c", script])
+            .messaging(Messaging::standard_io().input_only())
+            .ready_when(Readiness::Notify { watchdog: None });
+        let child = test.spawn(cmd).await;
+        let status = child.wait_ready().within("ready").await.unwrap();
+        assert_eq!(status, "\x1b".repeat(3000));
+        let (id, status) = (child.id(), status);
+        assert_escaped(Event::Ready { id, status }, r"\u{1b}\u{1b}");
+    });
+}
+
+#[test]
+fn the_name_of_a_program_is_shown_escaped() {
+    checked(async |test| {
+        let error = test.manager().run(Cmd::new(HOSTILE)).within("the run");
+        let error = error.await.unwrap_err();
+        assert!(matches!(
+            error,
+            RunError::Spawn(SpawnProcessError::CannotSpawnProcess { .. })
+        ));
+        assert_escaped(error, SHOWN);
+        let program = test.scratch().join(HOSTILE);
+        std::os::unix::fs::symlink(programs::sh(), &program).unwrap();
+        let forever = Cmd::new(&program).args(["-c", "echo; exec sleep 1000"]);
+        let run = Run::new(forever).timeout(Duration::from_millis(50));
+        let error = test.manager().run(run).within("the run").await.unwrap_err();
+        assert_escaped(&error, SHOWN);
+        let RunError::TimedOut { output, .. } = error else {
+            panic!("{error}");
+        };
+        assert!(output.program().ends_with(HOSTILE));
     });
 }

@@ -10,11 +10,13 @@ use std::process::{Command, Output};
 
 use futures::StreamExt as _;
 use procession_manager::{
-    Cmd, GetLogsError, Logging, LogsQuery, Messaging, Resource, Script, ScriptingLanguage,
-    SpawnProcessError, TryMessageStreamExt as _,
+    Cmd, GetLogsError, Logging, LogsQuery, Messaging, Readiness, Resource, Script,
+    ScriptingLanguage, SpawnProcessError, TryMessageStreamExt as _,
 };
 use procession_tests::scene::{Scene, kill};
-use procession_tests::{Checked, Within as _, checked, fixture, procfs, run_directories, say};
+use procession_tests::{
+    Checked, Within as _, checked, fixture, procfs, programs, run_directories, say,
+};
 use rustix::fs::StatVfsMountFlags;
 
 const NOBODY: u32 = 65_534;
@@ -329,6 +331,34 @@ fn modes_are_private_under_any_umask() {
             expected.extend(["600 pipe"; 2]);
             expected.extend(["700 directory"; 2]);
             assert_eq!(lines, expected, "with the umask {umask}");
+        }
+    });
+}
+
+/// Its notification socket is for its user alone, also where the directory above lets others pass.
+#[test]
+fn nobody_else_can_send_to_a_notification_socket() {
+    as_root(async |test| {
+        let Some(perl) = programs::perl() else {
+            return;
+        };
+        let socket = "use Socket; socket(my $s, AF_UNIX, SOCK_DGRAM, 0) or die;";
+        let perl = |script| Cmd::new(&perl).args(["-e", &format!("{socket} {script}")]);
+        let service = r#"my $name = $ENV{NOTIFY_SOCKET};
+            connect($s, sockaddr_un($name)) or die; send($s, "READY=1\nSTATUS=$name", 0); <STDIN>"#;
+        let service = perl(service)
+            .user(NOBODY)
+            .group(NOBODY)
+            .messaging(Messaging::standard_io().input_only())
+            .ready_when(Readiness::Notify { watchdog: None });
+        let service = test.spawn(service).await;
+        let name = service.wait_ready().within("ready").await.unwrap();
+        let metadata = fs::symlink_metadata(&name).unwrap();
+        assert_eq!((metadata.uid(), metadata.mode() & 0o777), (NOBODY, 0o600));
+        let connect = "print connect($s, sockaddr_un($ARGV[0])) ? 'connected' : $!";
+        for (user, expected) in [(65_533, "Permission denied"), (NOBODY, "connected")] {
+            let cmd = perl(connect).arg(&name).user(user).group(NOBODY);
+            assert_eq!(stdout(test, cmd).await, expected);
         }
     });
 }

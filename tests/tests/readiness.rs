@@ -212,6 +212,42 @@ fn a_service_that_notifies() {
     });
 }
 
+/// Beside the run directory: all that there is of the socket is gone with its process.
+#[test]
+fn the_notification_socket_is_a_short_path() {
+    checked(async |test| {
+        let temporary = procession_manager::ProcessManager::in_temp().unwrap();
+        for manager in [test.manager(), &temporary] {
+            let script = r#"
+import os, socket, sys
+name = os.environ["NOTIFY_SOCKET"]
+out = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+out.connect(name)
+out.send(b"READY=1\nSTATUS=" + name.encode() + b"\n" + os.environ["PROCESS_DATA_DIR"].encode())
+sys.stdin.readline()
+"#;
+            let cmd = Cmd::new(programs::python3())
+                .args(["-c", script])
+                .messaging(Messaging::standard_io().input_only())
+                .ready_when(Readiness::Notify { watchdog: None });
+            let child = manager.spawn_with_handle(cmd).await.unwrap();
+            let socket = std::path::PathBuf::from(status(&child).await);
+            assert!(socket.is_absolute(), "{}", socket.display());
+            let beside = || {
+                let entries = std::fs::read_dir(socket.parent().unwrap()).unwrap();
+                let named = |entry: &std::fs::DirEntry| entry.file_name() != ".procession";
+                entries.map(Result::unwrap).filter(named).count()
+            };
+            assert_eq!(beside(), 2, "itself and the run directory");
+            child.kill().within("the kill").await.unwrap();
+            child.remove().within("the removal").await.unwrap();
+            let bound = Duration::from_secs(20);
+            eventually("no socket", bound, async || (beside() == 0).then_some(())).await;
+        }
+        temporary.shutdown().within("the shutdown").await.unwrap();
+    });
+}
+
 #[test]
 fn a_service_in_a_directory_with_a_long_name() {
     checked(async |test| {

@@ -84,6 +84,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use procession_wire::Escaped;
+
 use checks::{Check, Context};
 
 /// How long a check may take unless told otherwise.
@@ -120,7 +122,7 @@ pub enum Verdict {
     Skipped(String),
 }
 
-/// A check, and how it went. Its `Display` is the line of the report.
+/// A check, and how it went. Its `Display` is the line of the report, with what the child wrote escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outcome {
@@ -134,7 +136,7 @@ pub struct Outcome {
     pub transport: Transport,
     /// How it went.
     pub verdict: Verdict,
-    /// The end of what the child wrote to its standard error.
+    /// The end of what the child wrote to its standard error, as it wrote it: 8 lines and 16 KiB at most.
     pub log: String,
 }
 
@@ -162,11 +164,11 @@ impl fmt::Display for Outcome {
         };
         write!(f, "{word} §{section} {name} ({transport}): {what}")?;
         if !why.is_empty() {
-            write!(f, ": {why}")?;
+            write!(f, ": {}", Escaped::new(why))?;
         }
         if self.failed() {
             for line in log.lines() {
-                write!(f, "\n     | {line}")?;
+                write!(f, "\n     | {}", Escaped::new(line))?;
             }
         }
         Ok(())

@@ -12,8 +12,8 @@
 //! to.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read, Write},
+    fs::File,
+    io::{self, Read, Seek as _, Write},
     os::fd::{AsFd, OwnedFd},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
@@ -294,11 +294,22 @@ impl Subject {
 
     /// The last that the child has said on its standard error.
     fn last_words(&self) -> String {
-        let log = fs::read(self.directory.path().join("stderr")).unwrap_or_default();
+        let log = end_of(&self.directory.path().join("stderr")).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(8)..].join("\n")
     }
+}
+
+/// The last 16 KiB of a file, which may be very long.
+fn end_of(path: &Path) -> io::Result<Vec<u8>> {
+    const END: u64 = 16 * 1024;
+    let mut file = File::open(path)?;
+    let len = file.metadata()?.len();
+    file.seek(io::SeekFrom::Start(len.saturating_sub(END)))?;
+    let mut end = Vec::new();
+    file.take(END).read_to_end(&mut end)?;
+    Ok(end)
 }
 
 impl Drop for Subject {

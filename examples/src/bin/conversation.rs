@@ -9,8 +9,8 @@ use std::{env, error::Error, time::Duration};
 
 use futures::TryStreamExt;
 use procession_manager::{
-    Cmd, Framing, Message, MessageFormat::Json, Messaging, ProcessManager, Readiness, RequestError,
-    RequestOptions,
+    Cmd, Escaped, Framing, Message, MessageFormat::Json, Messaging, ProcessManager, Readiness,
+    RequestError, RequestOptions,
 };
 use serde::{Deserialize, Serialize};
 
@@ -83,7 +83,9 @@ async fn parent() -> Result<(), Box<dyn Error>> {
             Ok(Message::from_serializable(&Price { cents }, &Json)?)
         });
     let worker = manager.spawn_with_handle(worker).await?;
-    println!("the worker is ready: {}", worker.wait_ready().await?);
+    // What a worker says of itself is shown so that it does nothing to the terminal.
+    let status = worker.wait_ready().await?;
+    println!("the worker is ready: {}", Escaped::new(&status));
 
     for (article, count) in [("bolt", 40), ("gear", 2), ("moon", 1)] {
         let question = Question::Price {
@@ -92,7 +94,9 @@ async fn parent() -> Result<(), Box<dyn Error>> {
         };
         match worker.request_as::<_, Price>(&question, &Json).await {
             Ok(price) => println!("{count} x {article}: {} cents", price.cents),
-            Err(RequestError::Failed(why)) => println!("{count} x {article}: {why}"),
+            Err(RequestError::Failed(why)) => {
+                println!("{count} x {article}: {}", Escaped::new(&why));
+            }
             Err(error) => return Err(error.into()),
         }
     }

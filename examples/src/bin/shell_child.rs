@@ -7,7 +7,7 @@ use std::error::Error;
 
 use futures::TryStreamExt;
 use procession_manager::{
-    Logging, LogsQuery, Messaging, ProcessManager, SCRIPT_FILE_PATH_PLACEHOLDER, Script,
+    Escaped, Logging, LogsQuery, Messaging, ProcessManager, SCRIPT_FILE_PATH_PLACEHOLDER, Script,
     ScriptRunConfig, ScriptingLanguage, TryMessageStreamExt,
 };
 
@@ -46,7 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     calculator.close_input().await?; // `read` fails, the loop ends
     println!("bash {}", calculator.wait().await?);
     for line in calculator.get_logs_stderr(LogsQuery::fetch_all()).await? {
-        println!("bash logged: {line}");
+        println!("bash logged: {}", Escaped::new(&line));
     }
 
     // Any other interpreter: what runs it, with which arguments, and the file's extension.
