@@ -25,7 +25,7 @@ async fn refused(test: &Checked, what: impl Runnable) -> SpawnProcessError {
     let error = refused.expect_err("it cannot be started");
     assert_eq!(
         test.run_directories(),
-        Vec::<std::path::PathBuf>::new(),
+        Vec::<PathBuf>::new(),
         "after: {error}"
     );
     assert!(test.manager().list().await.unwrap().is_empty());
@@ -165,9 +165,7 @@ fn a_nul_byte() {
             full("true").arg(nul()),
             full("true").env(nul(), "value"),
             full("true").env("NAME", nul()),
-            Cmd::new("true")
-                .arg("ok")
-                .current_dir(std::path::PathBuf::from(nul())),
+            Cmd::new("true").arg("ok").current_dir(PathBuf::from(nul())),
         ] {
             let words = refused(test, cmd).await.to_string();
             assert!(words.contains("true") && words.contains("NUL"), "{words}");

@@ -134,6 +134,7 @@ impl fmt::Debug for RequestError {
             Self::Serialize(error) => f.debug_tuple("Serialize").field(error).finish(),
             #[cfg(any(feature = "json", feature = "message-pack"))]
             Self::Deserialize(error) => f.debug_tuple("Deserialize").field(error).finish(),
+            Self::TooManyItems => f.write_str("TooManyItems"),
         }
     }
 }

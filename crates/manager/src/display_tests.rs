@@ -33,6 +33,7 @@ fn report() -> ExitReport {
         usage: None,
         output: OutputState::Complete,
         hunted: None,
+        left: Vec::new(),
     }
 }
 

@@ -340,6 +340,7 @@ mod tests {
             time: None,
             stream: LogStream::Stdout,
             bytes: vec![b'\x1b'; 1 << 20].into(),
+            cut: 0,
             ended: true,
         };
         let page = LogPage {

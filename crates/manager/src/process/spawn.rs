@@ -159,6 +159,7 @@ impl Launch {
         let tree = Tree {
             tag: Tag::Process(self.dir.id(), self.id),
             root: launched.child.root(),
+            known: Vec::new(),
         };
         extinguish(tree, launched.child.group().cloned());
         Err(SpawnProcessError::ManagerCommunicationError)
@@ -427,7 +428,8 @@ mod tests {
         let tree = Tree {
             tag: Tag::Process(dir.id(), launch.id),
             root: None,
+            known: Vec::new(),
         };
-        assert_eq!(extinguish(tree, None), 0, "nothing is left");
+        assert_eq!(extinguish(tree, None).killed, 0, "nothing is left");
     }
 }

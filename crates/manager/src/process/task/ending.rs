@@ -82,8 +82,8 @@ impl Task {
             hub.end_run();
             hub.end();
         }
-        for log in channels.iter().flat_map(|it| it.run().logs.all().to_vec()) {
-            log.removed();
+        if let Some(channels) = channels {
+            channels.run().logs.removed(&self.context.log_readers).await;
         }
         drop(run);
         self.forget_past().await;
