@@ -179,8 +179,7 @@ impl Launch {
 
     fn start(&self, cmd: &Cmd, run_dir: &RunDir) -> Result<Launched, SpawnProcessError> {
         let name = cmd.program().display().to_string();
-        self.progress.is_of(&name);
-        self.progress.step(Step::Look)?;
+        self.progress.look_for(&name)?;
         let inherited_path = std::env::var_os("PATH");
         let path = cmd.environment().resolve("PATH", inherited_path);
         let program = program::resolve(cmd.program(), path.as_deref())

@@ -78,9 +78,10 @@ impl Progress {
         }
     }
 
-    /// The program's name, once it is known.
-    pub(super) fn is_of(&self, program: &str) {
+    /// The job begins to look for its program, whose name is known from now on.
+    pub(super) fn look_for(&self, program: &str) -> Result<(), SpawnProcessError> {
         let _ = self.program.set(program.to_owned());
+        self.step(Step::Look)
     }
 
     /// The job has come to its end, and may say so again. False where nobody waits for it any more.
@@ -114,8 +115,8 @@ mod tests {
     fn what_was_given_up_takes_no_further_step() {
         for step in Step::ALL {
             let progress = Progress::new();
+            progress.look_for("tool").expect("waited for");
             progress.step(step).expect("waited for");
-            progress.is_of("tool");
             let (program, words) = progress.give_up().expect("not done");
             assert_eq!((program.as_str(), words), ("tool", step.words()));
             progress.step(Step::Run).expect_err("given up");

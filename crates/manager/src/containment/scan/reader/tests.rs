@@ -110,7 +110,9 @@ fn there_are_no_more_threads_than_wait_for_a_few_processes() {
     assert!(error.to_string().contains("too many"), "{error}");
     drop(alive);
     scanner.scan().expect("a scan");
-    paths.iter().for_each(|path| release(path));
+    for path in paths {
+        release(&path);
+    }
 }
 
 #[test]
