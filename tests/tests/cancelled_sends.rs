@@ -175,11 +175,7 @@ fn a_future_that_was_never_polled_sends_nothing() {
 fn dropped_while_waiting_for_a_place() {
     checked(async |test| {
         let go = test.scratch().join("go");
-        rustix::fs::mkfifoat(rustix::fs::CWD, &go, rustix::fs::Mode::RWXU).unwrap();
-        let script = r#"read -r wait < "$GO"; exec cat"#;
-        let child = Cmd::new(procession_tests::programs::sh())
-            .args(["-c", script])
-            .env("GO", &go);
+        let child = gated(&go, r#"read -r wait < "$GO"; exec cat"#);
         let child = test
             .spawn(child.messaging(Messaging::standard_io().buffer(4)))
             .await;
@@ -215,16 +211,12 @@ fn dropped_while_waiting_for_a_place() {
     });
 }
 
-/// A child that reads so many bytes once `go` is opened for writing, and all else, and gives it back, once it is
-/// opened again.
-fn gated(go: &std::path::Path, first: usize) -> Cmd {
+/// A child that waits for what its script reads from the named pipe `GO`.
+fn gated(go: &std::path::Path, script: &str) -> Cmd {
     rustix::fs::mkfifoat(rustix::fs::CWD, go, rustix::fs::Mode::RWXU).unwrap();
-    let script =
-        r#"read -r wait < "$GO"; head -c "$FIRST" > /dev/null; read -r wait < "$GO"; exec cat"#;
     Cmd::new(procession_tests::programs::sh())
         .args(["-c", script])
         .env("GO", go)
-        .env("FIRST", first.to_string())
 }
 
 async fn open(go: &std::path::Path) {
@@ -243,7 +235,8 @@ async fn statistics(child: &ProcessHandle) -> Statistics {
 fn sinks_that_are_not_used_hold_up_nobody() {
     checked(async |test| {
         let go = test.scratch().join("go");
-        let child = gated(&go, 0).messaging(Messaging::standard_io().buffer(4));
+        let child = gated(&go, r#"read -r wait < "$GO"; exec cat"#)
+            .messaging(Messaging::standard_io().buffer(4));
         let child = test.spawn(child).await;
         // More than the pipe can be made to hold: from here on what is sent is queued.
         assert!(
@@ -270,20 +263,14 @@ fn sinks_that_are_not_used_hold_up_nobody() {
             stale.push(sink);
         }
         let mut stream = child.subscribe_message_stream().await.unwrap();
-        let ((), ()) = tokio::join!(
-            async {
-                open(&go).await;
-                open(&go).await;
-            },
-            async {
-                for number in 5..10 {
-                    let sent = child.send_message(numbered(number, 10));
-                    sent.within("room while there are stale sinks")
-                        .await
-                        .unwrap();
-                }
+        let ((), ()) = tokio::join!(open(&go), async {
+            for number in 5..10 {
+                let sent = child.send_message(numbered(number, 10));
+                sent.within("room while there are stale sinks")
+                    .await
+                    .unwrap();
             }
-        );
+        });
         for number in 0..10 {
             let message = stream.next().within("a message").await.unwrap().unwrap();
             assert_eq!(number_of(&message), number);
@@ -306,8 +293,10 @@ fn a_flush_after_a_cancelled_one_is_for_all() {
     checked(async |test| {
         const LEN: usize = 2_000_000;
         let go = test.scratch().join("go");
-        let child = gated(&go, LEN + 1).messaging(Messaging::standard_io());
-        let child = test.spawn(child).await;
+        let script =
+            r#"read -r wait < "$GO"; head -c "$FIRST" > /dev/null; read -r wait < "$GO"; exec cat"#;
+        let child = gated(&go, script).env("FIRST", (LEN + 1).to_string());
+        let child = test.spawn(child.messaging(Messaging::standard_io())).await;
         let mut sink = child.message_sink().unwrap();
         let first = Message::from(vec![b'x'; LEN]);
         assert!(drop_after(1, sink.send(first)).await.is_none());

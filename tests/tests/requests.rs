@@ -244,7 +244,7 @@ fn a_request_to_a_child_that_ends_says_how_it_ended() {
 fn a_reply_that_was_written_before_the_end_counts() {
     checked(async |test| {
         let reply = r"printf '\0\0\0\013\002\0\0\0\0\0\0\0\001yes'";
-        let script = format!("{HELLO}; head -c 18 > /dev/null; {reply}; kill -KILL $$");
+        let script = format!("{HELLO}; head -c 53 > /dev/null; {reply}; kill -KILL $$");
         let child = test.spawn(sh(&script)).await;
         assert_eq!(ask(&child, "is it?").await.unwrap(), "yes");
         let report = child.wait().within("the end").await.unwrap();
