@@ -411,7 +411,8 @@ impl Lifecycle {
 
     /// It is killed, and there when its time for that is over.
     fn give_up(&mut self) -> Vec<Effect> {
-        let mut effects = vec![Effect::TellLeft, Effect::Publish(ProcessState::Stuck)];
+        // The state first: whoever learns what is left finds it so.
+        let mut effects = vec![Effect::Publish(ProcessState::Stuck), Effect::TellLeft];
         if self.lets_go {
             self.phase = Phase::Removed;
             effects.push(Effect::LetGo);

@@ -335,7 +335,7 @@ fn what_was_killed_and_does_not_go_is_told_of_at_the_bound_and_its_exit_when_it_
         [
             "P:stopping S X K",
             "",
-            "L P:stuck",
+            "P:stuck L",
             "",
             "",
             // The hunt that is over had left something: the process itself, it may be.
@@ -364,10 +364,10 @@ fn another_try_has_the_whole_bound_and_a_kill_meanwhile_no_more_time() {
         [
             "S X K",
             "S X",
-            "L P:stuck",
+            "P:stuck L",
             "",
             "P:stopping S X K",
-            "L P:stuck"
+            "P:stuck L"
         ]
     );
 }
@@ -384,7 +384,7 @@ fn what_may_not_be_killed_is_told_of_soon() {
     lifecycle.step(Input::KillDenied, later);
     assert_eq!(lifecycle.deadline(), Some(now + DENIED_BOUND));
     let effects = lifecycle.step(Input::Tick, now + DENIED_BOUND);
-    assert_eq!(letters(&effects), "L P:stuck");
+    assert_eq!(letters(&effects), "P:stuck L");
     assert_eq!(lifecycle.deadline(), None);
 }
 
@@ -399,7 +399,7 @@ fn at_the_end_of_the_manager_what_does_not_go_is_let_go() {
         (20, by_code(0)),
     ];
     let done = course(Plan::default(), &steps);
-    assert_eq!(done[2..], ["S X K", "L P:stuck G", ""]);
+    assert_eq!(done[2..], ["S X K", "P:stuck L G", ""]);
     // It was stuck before: it is killed once more.
     let steps = [
         (0, STARTED),
@@ -409,7 +409,7 @@ fn at_the_end_of_the_manager_what_does_not_go_is_let_go() {
         (10 + bound, Input::Tick),
     ];
     let done = course(Plan::default(), &steps);
-    assert_eq!(done[2..], ["L P:stuck", "P:stopping S X", "L P:stuck G"]);
+    assert_eq!(done[2..], ["P:stuck L", "P:stopping S X", "P:stuck L G"]);
 }
 
 #[test]
