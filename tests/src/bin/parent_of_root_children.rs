@@ -243,6 +243,10 @@ fn in_time(begun: Instant, bound: Duration, what: &str) -> Outcome {
     Err(format!("{what} took {took:?}").into())
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "so that values can be written in place"
+)]
 fn check<T: PartialEq + Debug>(found: T, expected: T, what: &str) -> Outcome {
     if found == expected {
         return Ok(());

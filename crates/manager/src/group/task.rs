@@ -237,10 +237,9 @@ impl GroupTask {
         match end {
             End::Ended | End::ShutDown if is_stopped => Some(Input::Stopped(node)),
             End::ShutDown => None,
-            End::NotEnded => Some(Input::Failed(node)),
             End::Ended => Some(Input::Ended(node)),
             End::Failed if is_stopped && self.was_there(node) => Some(Input::Stopped(node)),
-            End::Failed => Some(Input::Failed(node)),
+            End::NotEnded | End::Failed => Some(Input::Failed(node)),
         }
     }
 

@@ -74,7 +74,7 @@ impl Shared {
 #[derive(Debug)]
 enum Job {
     Hunt {
-        hunt: Hunt,
+        hunt: Box<Hunt>,
         urgent: bool,
         done: oneshot::Sender<Outcome>,
     },
@@ -156,7 +156,7 @@ impl Hunter {
         urgent: bool,
     ) -> Outcome {
         let (done, outcome) = oneshot::channel();
-        let hunt = Hunt::new(tree.clone(), group.clone());
+        let hunt = Box::new(Hunt::new(tree.clone(), group.clone()));
         match self.push(Job::Hunt { hunt, urgent, done }) {
             Ok(()) => outcome.await.unwrap_or_default(),
             Err(error) => {

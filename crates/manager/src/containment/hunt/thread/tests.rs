@@ -7,7 +7,7 @@ fn thread() -> Thread {
 
 fn hunt(tree: Tree, urgent: bool) -> Job {
     Job::Hunt {
-        hunt: Hunt::new(tree, None),
+        hunt: Box::new(Hunt::new(tree, None)),
         urgent,
         done: oneshot::channel().0,
     }
