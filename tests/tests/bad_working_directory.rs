@@ -1,12 +1,15 @@
-//! Working directories that cannot be used, and one that is in use.
+//! Working directories that cannot be used, one that is in use, and what others do to one.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use procession_manager::{Cmd, ProcessManager};
-use procession_tests::{Within as _, checked, fixture};
+use futures::StreamExt as _;
+use procession_manager::{Cmd, Event, ProcessManager};
+use procession_tests::{Within as _, checked, fixture, run_directories};
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 
 #[test]
 fn a_missing_one_is_refused_by_name() {
@@ -115,5 +118,83 @@ fn a_private_temporary_directory_is_private_and_removed() {
         let run_directory = std::path::Path::new(lines[2]);
         let root = run_directory.parent().unwrap().parent().unwrap();
         assert!(!root.exists(), "{} is still there", root.display());
+    });
+}
+
+/// Fifteen thousand directories in each other, as a child may leave them.
+fn leave_levels(directory: &Path) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at = openat(CWD, directory, flags, Mode::empty()).unwrap();
+    for _ in 0..15_000 {
+        mkdirat(&at, "level", Mode::RWXU).unwrap();
+        at = openat(&at, "level", flags, Mode::empty()).unwrap();
+    }
+}
+
+#[test]
+fn any_depth_that_a_child_leaves_goes_with_it() {
+    checked(async |_| {
+        // In memory, where there is such a directory: this takes long on a busy disk.
+        let memory = tempfile::tempdir_in("/dev/shm");
+        let work = memory.or_else(|_| tempfile::tempdir()).unwrap();
+        let manager = ProcessManager::spawn(work.path()).unwrap();
+        let sleep = || Cmd::new("sleep").arg("1000");
+        let child = manager.spawn_with_handle(sleep()).await.unwrap();
+        leave_levels(&run_directories(work.path()).unwrap()[0]);
+        child.kill().within("the kill").await.unwrap();
+        child.remove().within("the removal").await.unwrap();
+        assert_eq!(run_directories(work.path()).unwrap(), Vec::<PathBuf>::new());
+        // And with its manager.
+        manager.spawn(sleep()).await.unwrap();
+        leave_levels(&run_directories(work.path()).unwrap()[0]);
+        manager.shutdown().within("the shutdown").await.unwrap();
+        assert_eq!(fs::read_dir(work.path()).unwrap().count(), 0);
+    });
+}
+
+/// As a cleaner of temporary files removes it, which knows no lock.
+#[test]
+fn a_second_manager_after_the_lock_file_was_removed_leaves_the_first_alone() {
+    checked(async |test| {
+        let child = test.spawn(Cmd::new("sleep").arg("1000")).await;
+        let directories = test.run_directories();
+        fs::remove_file(test.working_directory().join(".procession.lock")).unwrap();
+        let second = ProcessManager::spawn(test.working_directory()).unwrap();
+        let mut events = second.events();
+        let run = second.run(Cmd::new("true")).within("the run").await;
+        assert!(run.unwrap().success());
+        // A sweep would be told first.
+        let event = events.next().within("the first event").await;
+        assert!(matches!(event, Some(Event::Spawned { .. })), "{event:?}");
+        assert!(child.get_process_info().await.unwrap().is_running());
+        assert_eq!(test.run_directories(), directories);
+        second.shutdown().within("the shutdown").await.unwrap();
+        assert!(child.get_process_info().await.unwrap().is_running());
+        assert_eq!(test.run_directories(), directories);
+        child.kill().await.unwrap();
+    });
+}
+
+#[test]
+fn spawns_make_again_what_was_removed_of_the_managers_directory() {
+    checked(async |test| {
+        let child = test.spawn(Cmd::new("sleep").arg("1000")).await;
+        let mine = test.run_directories()[0].parent().unwrap().to_owned();
+        for all in [true, false] {
+            if all {
+                fs::remove_dir_all(&mine).unwrap();
+            } else {
+                fs::remove_file(mine.join(".procession")).unwrap();
+            }
+            let run = Cmd::new("sh").args(["-c", r#"echo text >"$PROCESS_DATA_DIR/file""#]);
+            let run = test.manager().run(run).within("the run").await;
+            assert!(run.unwrap().success());
+            assert!(mine.join(".procession").exists());
+            let mode = fs::metadata(&mine).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o700);
+        }
+        assert!(child.get_process_info().await.unwrap().is_running());
+        child.kill().await.unwrap();
+        child.remove().within("the removal").await.unwrap();
     });
 }

@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use procession_manager::{Cmd, Framing, Messaging, ProcessManager};
 use procession_tests::scene::Scene;
 use procession_tests::{
-    Within as _, alone, checked, eventually, eventually_blocking, fixture, procfs,
+    Within as _, alone, checked, eventually, eventually_blocking, fixture, procfs, say,
 };
 
 /// How long a guard may take, whatever it guards.
@@ -113,5 +113,53 @@ fn killing_a_child_that_is_a_parent_takes_its_children_with_it() {
         assert_eq!(alive, None, "a kill has ended when all of the tree have");
         // The guard of the inner manager does the rest.
         scene.await_silence(&[], &[&inner], GUARD);
+    });
+}
+
+/// Whatever moment of its start it is killed in, and with its guard.
+#[test]
+fn what_managers_left_that_were_killed_at_their_start_goes_with_the_next() {
+    let _alone = alone();
+    let scene = Scene::new();
+    let temporary = scene.directory("temporary");
+    let start = || {
+        let mut command = Command::new(fixture!("parent_until_killed"));
+        command
+            .args(["-", "standard-io", fixture!("echo")])
+            .env("TMPDIR", &temporary);
+        scene.start(&mut command)
+    };
+    let left = || {
+        let entries = std::fs::read_dir(&temporary).expect("there").flatten();
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    for round in 0..40 {
+        let mut parent = start();
+        // At another moment each time.
+        std::thread::sleep(Duration::from_millis(round));
+        parent.kill();
+        scene
+            .guards()
+            .into_iter()
+            .for_each(procession_tests::scene::kill);
+    }
+    say(&format!("{} directories were left", left().len()));
+    let mut next = start();
+    next.line();
+    eventually_blocking("one to be left", Duration::from_secs(10), || {
+        let left = left();
+        match left.len() {
+            1 => Ok(()),
+            _ => Err(format!("still there: {left:?}")),
+        }
+    });
+    next.kill();
+    eventually_blocking("the guard", Duration::from_secs(10), || {
+        let left = (left(), scene.processes());
+        if left.0.is_empty() && left.1.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("still there: {left:?}"))
+        }
     });
 }

@@ -41,7 +41,7 @@ pub(crate) use left::List;
 pub use left::{LeftProcess, LeftReason};
 pub(crate) use scan::{Identity, Root};
 pub use sweep::Swept;
-pub(crate) use sweep::sweep;
+pub(crate) use sweep::{sweep, sweep_temporary};
 
 /// What a tree is known by in the list of `PROCESSION_TREE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -164,8 +164,9 @@ impl ProcessManager {
     }
 
     /// Starts a manager in a private directory under the system's directory for temporary files
-    /// ([`std::env::temp_dir`]), which is removed when the manager ends. Since no later manager starts in
-    /// it, nobody [sweeps](crate::Event::Swept) it where this program and its guard were both killed.
+    /// ([`std::env::temp_dir`]), which is removed when the manager ends. Where this program and its
+    /// guard were both killed, the next manager that the same user starts in this way
+    /// [sweeps](crate::Event::Swept) it, in the background and for at most ten seconds.
     ///
     /// # Errors
     ///

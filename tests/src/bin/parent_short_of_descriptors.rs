@@ -3,13 +3,14 @@
 
 use std::env;
 use std::error::Error;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use procession_manager::{
-    Cmd, Logging, Messaging, Output, ProcessManager, SpawnProcessError, Stdin,
+    Cmd, Logging, Messaging, Output, ProcessHandle, ProcessManager, SpawnProcessError, Stdin,
 };
 use procession_tests::procfs::{children, descriptors};
 use procession_tests::{eventually, fixture_main, programs, run_directories};
@@ -47,6 +48,9 @@ async fn parent(directory: &Path) -> Result<(), Box<dyn Error>> {
     let first = manager.spawn_with_handle(child()).await?;
     first.kill().await?;
     first.remove().await?;
+    // Before the lower limits, which make the manager give up what it has in reserve.
+    let second = manager.spawn_with_handle(child()).await?;
+    remove_without_descriptors(directory, second).await?;
     let mut open = settled().await;
 
     let mut refused = Vec::new();
@@ -109,6 +113,34 @@ async fn parent(directory: &Path) -> Result<(), Box<dyn Error>> {
         writeln!(output, "error {words}")?;
     }
     manager.shutdown().await?;
+    Ok(())
+}
+
+/// What a child leaves is removed when there is no descriptor to be had, however deep it is.
+async fn remove_without_descriptors(
+    directory: &Path,
+    process: ProcessHandle,
+) -> Result<(), Box<dyn Error>> {
+    process.kill().await?;
+    let run_directory = run_directories(directory)?.pop().ok_or("it has none")?;
+    for inner in ["a/b/c/d/e/f/g/h", "i/j/k/l"] {
+        fs::create_dir_all(run_directory.join(inner))?;
+        fs::write(run_directory.join(inner).join("file"), "text")?;
+    }
+    settled().await;
+    let before = getrlimit(Resource::Nofile);
+    allow(limit_with_room(1))?;
+    let mut taken = Vec::new();
+    while let Ok(file) = File::open("/dev/null") {
+        taken.push(file);
+    }
+    let removed = process.remove().await;
+    drop(taken);
+    setrlimit(Resource::Nofile, before)?;
+    removed?;
+    if run_directory.exists() {
+        return Err("the run directory is still there".into());
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
-//! A parent that lives until it is killed: `parent_until_killed DIRECTORY TRANSPORT CHILD [CGROUP]`.
-//! When its child answers, it prints the child's pid.
+//! A parent that lives until it is killed: `parent_until_killed DIRECTORY TRANSPORT CHILD
+//! [CGROUP]`. The directory `-` is a private one. When its child answers, it prints the child's
+//! pid.
 
 use std::env;
 use std::error::Error;
@@ -30,7 +31,10 @@ async fn parent(
     cgroup: Option<&String>,
     child: Cmd,
 ) -> Result<(), Box<dyn Error>> {
-    let mut builder = ProcessManager::builder().working_directory(directory);
+    let mut builder = ProcessManager::builder();
+    if directory != "-" {
+        builder = builder.working_directory(directory);
+    }
     if let Some(cgroup) = cgroup {
         builder = builder.cgroup(cgroup);
     }

@@ -1,26 +1,37 @@
 //! Sweeping: what dead managers left in a working directory is killed and removed.
 //!
-//! For whoever holds the lock of the directory, so that no other manager in it is alive. A directory
-//! is taken for a manager's only if its name is a UUID and it holds our marker, a plain file with that
-//! same UUID; no link is followed on the way. What belongs to anybody else is left alone, and so is
-//! what cannot be killed or removed, with a word about it.
+//! A directory is taken for a dead manager's only if its name is a UUID, it belongs to this user,
+//! it holds our marker, a plain file with that same UUID, and its lock can be taken: a manager that
+//! is alive has the lock, whatever became of the lock file of the working directory. No link is
+//! followed on the way. What belongs to anybody else is left alone, and so is what cannot be killed
+//! or removed, with a word about it.
+//!
+//! Private working directories are found by their names in the directory for temporary files, which
+//! may be large and full of other users' files: in the background, and bounded in time.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use procession_wire::{Escaped, env::PROCESSION_TREE};
-use rustix::fs::{Mode, OFlags, open, openat};
 use uuid::Uuid;
 
 use super::hunt::{Hunt, Outcome, extinguish_all};
 use super::scan::tags_of;
 use super::{Group, Tag, Tree};
-use crate::run_dir::{CGROUP, MARKER};
+use crate::run_dir::{
+    CGROUP, Deadline, Directory, LockedDir, REMOVAL, manager_of_private, read_own, remove_half_made,
+};
 
 /// `PATH_MAX`, and a newline.
 const LONGEST_PATH: u64 = 4097;
+
+/// How long taking away private working directories may take.
+const TEMPORARY: Duration = Duration::from_secs(10);
+
+/// How many directories are open at a time.
+const FEW: usize = 32;
 
 /// What a dead manager left, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,50 +84,123 @@ impl std::fmt::Display for Swept {
 /// Takes away every directory directly in `root` that a dead manager left, but `own`, after killing
 /// what carries that manager's tag.
 ///
-/// Blocking. A `root` that cannot be read has nothing in it.
+/// Blocking; removing takes [`REMOVAL`] at most. A `root` that cannot be read has nothing in it.
 pub(crate) fn sweep(root: &Path, own: Uuid) -> Vec<Swept> {
-    let Ok(entries) = fs::read_dir(root) else {
+    sweep_all(root, Kind::Own, Some(own), Deadline::after(REMOVAL))
+}
+
+/// Takes away the private working directories that dead managers left in `temporary`, the directory
+/// for temporary files, after killing what carries their tags.
+///
+/// Blocking, and begins nothing more after [`TEMPORARY`]. Opens nothing there but directories that
+/// are named as such directories are.
+pub(crate) fn sweep_temporary(temporary: &Path) -> Vec<Swept> {
+    sweep_all(temporary, Kind::Private, None, Deadline::after(TEMPORARY))
+}
+
+fn sweep_all(place: &Path, kind: Kind, own: Option<Uuid>, deadline: Deadline) -> Vec<Swept> {
+    let Ok(entries) = fs::read_dir(place) else {
         return Vec::new();
     };
-    let left: Vec<_> = entries
-        .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .filter_map(|entry| Some((named(entry.file_name().to_str()?)?, entry.path())))
-        .filter(|(manager, path)| *manager != own && is_marked(path, *manager))
-        .collect();
+    let entries = entries.flatten().take_while(|_| !deadline.is_past());
+    let mut dead = entries.filter_map(|entry| {
+        let name = entry.file_name();
+        match kind.manager_of(name.to_str()?) {
+            Some(manager) if Some(manager) != own => kind.dead(manager, entry.path()),
+            Some(_) => None,
+            None => {
+                remove_half_made(&entry.path());
+                None
+            }
+        }
+    });
+    let mut swept = Vec::new();
+    loop {
+        let few: Vec<_> = dead.by_ref().take(FEW).collect();
+        if few.is_empty() {
+            return swept;
+        }
+        swept.extend(take_away(few, deadline));
+    }
+}
+
+/// The directories that a manager leaves.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// Its own, in a working directory.
+    Own,
+    /// A private working directory, which has its own in it.
+    Private,
+}
+
+impl Kind {
+    /// The manager of a directory of this name.
+    fn manager_of(self, name: &str) -> Option<Uuid> {
+        match self {
+            Self::Own => {
+                let manager = Uuid::try_parse(name).ok()?;
+                (manager.to_string() == name).then_some(manager)
+            }
+            Self::Private => manager_of_private(name),
+        }
+    }
+
+    fn dead(self, manager: Uuid, path: PathBuf) -> Option<Dead> {
+        let dir = LockedDir::of_dead(path, manager)?;
+        let group = match self {
+            Self::Own => group_of(&dir.directory, manager),
+            Self::Private if dir.has_locked() => return None,
+            Self::Private => {
+                let own = dir.directory.open_in(Path::new(&manager.to_string()));
+                own.ok().and_then(|own| group_of(&own, manager))
+            }
+        };
+        Some(Dead {
+            manager,
+            dir,
+            group: group.map(Arc::new),
+        })
+    }
+}
+
+/// What a dead manager left, locked.
+struct Dead {
+    manager: Uuid,
+    dir: LockedDir,
+    group: Option<Arc<Group>>,
+}
+
+/// Kills what is left of these managers, and removes their directories.
+fn take_away(left: Vec<Dead>, deadline: Deadline) -> Vec<Swept> {
     // This program may itself be what a dead manager left.
     let tags = own_tags();
     let (ours, left): (Vec<_>, Vec<_>) = left
         .into_iter()
-        .partition(|(manager, _)| tags.contains(&Tag::Manager(*manager)));
-    let kept = ours.into_iter().map(|(manager, directory)| Swept {
-        manager,
-        directory,
-        killed: 0,
-        problem: Some("this program belongs to that manager itself".to_owned()),
-    });
-    let groups: Vec<_> = left
-        .iter()
-        .map(|(manager, path)| group_of(path, *manager).map(Arc::new))
-        .collect();
-    let hunts = left.iter().zip(&groups).map(|(&(manager, _), group)| {
+        .partition(|dead| tags.contains(&Tag::Manager(dead.manager)));
+    let hunts = left.iter().map(|dead| {
         let tree = Tree {
-            tag: Tag::Manager(manager),
+            tag: Tag::Manager(dead.manager),
             root: None,
             known: Vec::new(),
         };
-        Hunt::new(tree, group.clone())
+        Hunt::new(tree, dead.group.clone())
     });
     let outcomes = extinguish_all(hunts);
-    let gone = left.into_iter().zip(outcomes).zip(groups);
-    gone.map(|(((manager, directory), outcome), group)| Swept {
-        manager,
-        killed: outcome.killed,
-        problem: remove(&directory, group.as_deref(), &outcome),
-        directory,
-    })
-    .chain(kept)
-    .collect()
+    let kept = ours.iter().map(|dead| {
+        let problem = "this program belongs to that manager itself".to_owned();
+        (dead, 0, Some(problem))
+    });
+    left.iter()
+        .zip(outcomes)
+        .map(|(dead, outcome)| (dead, outcome.killed, remove(dead, &outcome, deadline)))
+        .chain(kept)
+        .map(|(dead, killed, problem)| Swept {
+            manager: dead.manager,
+            directory: dead.dir.path().to_owned(),
+            killed,
+            problem,
+        })
+        .collect()
 }
 
 fn own_tags() -> Vec<Tag> {
@@ -125,61 +209,30 @@ fn own_tags() -> Vec<Tag> {
     tags_of(&[PROCESSION_TREE.as_bytes(), b"=", list.as_bytes()].concat())
 }
 
-/// The manager of a directory of this name.
-fn named(name: &str) -> Option<Uuid> {
-    let manager = Uuid::try_parse(name).ok()?;
-    (manager.to_string() == name).then_some(manager)
-}
-
-/// Where the sticky bit keeps users apart, somebody else's directory is none of ours.
-fn is_marked(directory: &Path, manager: Uuid) -> bool {
-    let own = rustix::process::geteuid().as_raw();
-    let marked = format!("{manager}\n");
-    read(directory, MARKER, 64)
-        .is_some_and(|(owner, text)| owner == own && text == marked.as_bytes())
-}
-
 /// The cgroup that it has recorded in its directory. Only a record of our own user's counts.
-fn group_of(directory: &Path, manager: Uuid) -> Option<Group> {
+fn group_of(directory: &Directory, manager: Uuid) -> Option<Group> {
     use std::os::unix::ffi::OsStringExt as _;
-    let (owner, mut text) = read(directory, CGROUP, LONGEST_PATH)?;
-    if owner != rustix::process::geteuid().as_raw() || text.pop() != Some(b'\n') {
+    let mut text = read_own(directory, CGROUP, LONGEST_PATH)?;
+    if text.pop() != Some(b'\n') {
         return None;
     }
     Group::left_by(manager, Path::new(&std::ffi::OsString::from_vec(text)))
 }
 
-/// The owner and the start of a plain file, reached without following a link.
-fn read(directory: &Path, name: &str, limit: u64) -> Option<(u32, Vec<u8>)> {
-    use std::os::unix::fs::MetadataExt as _;
-    // A FIFO of this name must not be waited for.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = open(directory, flags | OFlags::DIRECTORY, Mode::empty())
-        .and_then(|directory| openat(directory, name, flags, Mode::empty()))
-        .map(File::from)
-        .ok()?;
-    let metadata = file.metadata().ok().filter(fs::Metadata::is_file)?;
-    let mut text = Vec::new();
-    file.take(limit).read_to_end(&mut text).ok()?;
-    Some((metadata.uid(), text))
-}
-
-/// Removes the directory, following no link; says why it is still there. While something of it is
-/// alive it stays, for the next manager to try again.
-fn remove(directory: &Path, group: Option<&Group>, outcome: &Outcome) -> Option<String> {
+/// Removes the directory; says why it is still there. While something of it is alive it stays, for
+/// the next manager to try again.
+fn remove(dead: &Dead, outcome: &Outcome, deadline: Deadline) -> Option<String> {
     if let Some(left) = outcome.left() {
         return Some(format!("not all of its processes end: {left}"));
     }
     // First, since the directory has the record of it.
-    if let Some(group) = group
+    if let Some(group) = &dead.group
         && let Err(error) = group.remove()
     {
         return Some(format!("cgroup {}: {error}", group.path().display()));
     }
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Some(error.to_string()),
-        _ => None,
-    }
+    let removed = dead.dir.remove(deadline);
+    removed.err().map(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The start of a manager: the sweep of what dead ones have left, and the guard.
 
+use std::io;
 use std::sync::Arc;
 
 use super::context::Context;
-use crate::containment::Guard;
+use crate::containment::{Guard, Swept};
 use crate::events::Event;
 use crate::run_dir::ManagerDir;
 
@@ -19,10 +20,25 @@ pub(super) async fn start_up(context: Arc<Context>) {
         Ok((swept, guard)) => (swept, guard.transpose()),
         Err(error) => (Vec::new(), Err(error)),
     };
+    tell(&context, swept);
+    context.ready.set();
+    tokio::join!(sweep_beside(&context), stay_with(&context, guard));
+}
+
+/// Sweeps what dead managers have left beside a private working directory. Nothing waits for it.
+async fn sweep_beside(context: &Context) {
+    if let Some(sweep) = context.dir.sweep_beside() {
+        tell(context, context.pool.run(sweep).await.unwrap_or_default());
+    }
+}
+
+fn tell(context: &Context, swept: Vec<Swept>) {
     for swept in swept {
         context.events.tell_early(Event::Swept(swept));
     }
-    context.ready.set();
+}
+
+async fn stay_with(context: &Context, guard: io::Result<Option<Guard>>) {
     let error = match guard {
         Ok(None) => return,
         Ok(Some(guard)) => {

@@ -55,6 +55,13 @@ pub(crate) fn set_thread_umask(umask: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// What the calling thread mounts from now on is seen by it alone, and by what it starts.
+#[cfg(test)]
+pub(crate) fn leave_mount_namespace() -> io::Result<()> {
+    // SAFETY: numbers only. The thread gets a namespace of its own, unshare(2).
+    check(unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_NEWNS) })
+}
+
 pub(crate) fn set_thread_nice(nice: i32) -> io::Result<()> {
     // SAFETY: numbers only; 0 is the calling thread, setpriority(2).
     check(unsafe { libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, nice) })

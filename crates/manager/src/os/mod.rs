@@ -108,6 +108,22 @@ pub(crate) fn reap(pidfd: BorrowedFd<'_>, block: bool) -> io::Result<Option<Reap
     }))
 }
 
+/// Reads the next entries of a directory as the kernel's records, `getdents64(2)`; 0 bytes at the
+/// end.
+pub(crate) fn read_directory(directory: BorrowedFd<'_>, entries: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: pointer and length are those of the slice, which is borrowed for writing across the
+    // call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_getdents64,
+            directory.as_raw_fd(),
+            entries.as_mut_ptr(),
+            entries.len(),
+        )
+    };
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
 /// The high-water mark of this process's own resident memory, in bytes, and what the kernel may be wrong
 /// by: each processor keeps up to a batch of pages of each of four kinds uncounted
 /// (`percpu_counter_batch`). A child that starts with our mark may so be told to have a little more.

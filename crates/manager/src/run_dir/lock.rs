@@ -1,11 +1,16 @@
 //! The lock on a working directory, which belongs to one manager at a time.
+//!
+//! It keeps a second manager out. What keeps a second one from what the first has is the lock on
+//! each manager's own directory: that holds also where a cleaner of temporary files has removed
+//! this one's name.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::{LOCK_FILE, naming};
@@ -14,60 +19,102 @@ use super::{LOCK_FILE, naming};
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
-    _file: File,
+    file: File,
 }
 
 impl Lock {
     pub(super) fn take(root: &Path) -> io::Result<Self> {
-        let path = root.join(LOCK_FILE);
         loop {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .custom_flags(libc::O_NOFOLLOW)
-                .open(&path)
-                .map_err(|error| naming("working directory", root, &error))?;
-            if let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                return Err(if error == rustix::io::Errno::WOULDBLOCK {
-                    io::Error::new(
-                        io::ErrorKind::ResourceBusy,
-                        format!(
-                            "working directory {}: another process manager is using it; give each manager a directory of its own",
-                            root.display()
-                        ),
-                    )
-                } else {
-                    naming("working directory", root, &error.into())
-                });
+            let taken = Self::try_take(root.join(LOCK_FILE));
+            // Where there is none, the manager before us has just removed it.
+            if let Some(lock) = taken.map_err(|error| naming("working directory", root, &error))? {
+                return Ok(lock);
             }
-            // A umask may have left less of the mode.
-            let own = file.metadata()?.uid() == geteuid().as_raw();
-            if own {
-                file.set_permissions(Permissions::from_mode(0o600))
-                    .map_err(|error| naming("working directory", root, &error))?;
+        }
+    }
+
+    fn try_take(path: PathBuf) -> io::Result<Option<Self>> {
+        let Some(file) = open(&path)? else {
+            return Ok(None);
+        };
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+            if error != Errno::WOULDBLOCK {
+                return error.into();
             }
-            // The manager before us removes the file while it holds the lock: what we have locked
-            // counts only if it is still the file of that name.
-            let locked = file.metadata()?;
-            match fs::symlink_metadata(&path) {
-                Ok(named) if (named.dev(), named.ino()) == (locked.dev(), locked.ino()) => {
-                    return Ok(Self { path, _file: file });
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(naming("working directory", root, &error)),
-            }
+            let text =
+                "another process manager is using it; give each manager a directory of its own";
+            io::Error::new(io::ErrorKind::ResourceBusy, text)
+        })?;
+        // A umask may have left less of the mode.
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        let lock = Self { path, file };
+        // The manager before us removes the file while it holds the lock: what we have locked
+        // counts only if it is still the file of that name.
+        Ok(lock.has_its_name()?.then_some(lock))
+    }
+
+    fn has_its_name(&self) -> io::Result<bool> {
+        let identity = |metadata: &Metadata| (metadata.dev(), metadata.ino());
+        let locked = self.file.metadata()?;
+        match fs::symlink_metadata(&self.path) {
+            Ok(named) => Ok(identity(&named) == identity(&locked)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
         }
     }
 }
 
+/// Opens the lock file, or makes it. `None` if it came or went meanwhile.
+fn open(path: &Path) -> io::Result<Option<File>> {
+    let mut options = OpenOptions::new();
+    // Opening a FIFO does not wait.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    options.read(true).write(true).custom_flags(flags);
+    let file = match options.open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            match options.create_new(true).mode(0o600).open(path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+                other => other?,
+            }
+        }
+        // What is in the way says more than that it cannot be opened.
+        Err(error) => {
+            check(path, &fs::symlink_metadata(path)?)?;
+            return Err(naming("lock file", path, &error));
+        }
+    };
+    let metadata = file.metadata()?;
+    check(path, &metadata)?;
+    Ok((metadata.nlink() == 1).then_some(file))
+}
+
+/// Refuses what is not a file of this user alone: who owns it could unlock or replace it at any
+/// time.
+fn check(path: &Path, file: &Metadata) -> io::Result<()> {
+    let fault = if !file.is_file() {
+        "is no regular file".to_owned()
+    } else if file.uid() != geteuid().as_raw() {
+        format!("belongs to user {}", file.uid())
+    } else if file.nlink() > 1 {
+        "has another name besides".to_owned()
+    } else {
+        return Ok(());
+    };
+    let text = format!(
+        "its lock file {} {fault}: remove it, or use a directory of your own",
+        path.display()
+    );
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
-        // While the lock is held; the file closes after this.
-        if let Err(error) = fs::remove_file(&self.path) {
+        // While the lock is held; the file closes after this. Where a cleaner has removed the name,
+        // it may be another manager's by now.
+        if self.has_its_name().unwrap_or(false)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
             tracing::debug!(file = %self.path.display(), %error, "cannot remove the lock file");
         }
     }

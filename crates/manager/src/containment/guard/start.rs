@@ -18,6 +18,10 @@ use uuid::Uuid;
 /// 256 MiB and 2 s of processor time; where that is not enough for all, which is told by words with a colon, it looks
 /// at one by one with a second for each. The rounds have a limit, since what hangs in the kernel
 /// stays there.
+///
+/// `rm` would go on into what is mounted in the manager's directory: then all of it is left to the
+/// next manager, as is what `rm` fails at. So the marker goes last. GNU's `rm` is iterative and
+/// takes any depth; that of busybox fails where a path gets too long.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM QUIT TSTP
 exec 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-
@@ -55,7 +59,14 @@ while [ "$quiet" -lt 2 ] && [ "$rounds" -lt 200 ]; do
     if [ "$quiet" -lt 2 ]; then sleep 0.05 2>/dev/null || sleep 1; fi
 done
 if [ -n "$cgroup" ]; then find "$cgroup" -depth -type d -exec rmdir {} \;; fi
-if [ "$#" -gt 0 ]; then rm -rf -- "$@" || { sleep 1; rm -rf -- "$@"; }; fi
+if grep -q "^[^ ]* [^ ]* [^ ]* [^ ]* [^ ]*/$manager/" /proc/self/mountinfo; then exit 1; fi
+remove() {
+    if [ ! -e "$1" ]; then return 0; fi
+    find "$1" -mindepth 1 -maxdepth 1 ! -name .procession -exec rm -rf -- {} + && rm -rf -- "$1"
+}
+for directory; do
+    remove "$directory" || { chmod -R u+rwx "$directory"; sleep 1; remove "$directory"; }
+done
 "#;
 
 /// `/bin/sh -c SCRIPT procession-guard <manager> <cgroup or nothing> <directory>...`

@@ -1,7 +1,9 @@
 use super::*;
 use crate::containment::testing::{Name, Started, snapshot};
+use crate::run_dir::testing::{fast_directory, make_levels};
 use procession_wire::env::PROCESSION_TREE;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 fn dirs(root: &Path) -> Vec<PathBuf> {
@@ -203,4 +205,43 @@ fn ignored(guard: &Guard) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", guard.pid())).expect("there");
     let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     u64::from_str_radix(line.expect("a line").trim(), 16).expect("bits")
+}
+
+#[test]
+fn any_depth_and_what_has_no_rights_is_removed() {
+    let root = fast_directory();
+    let dirs = dirs(root.path());
+    make_levels(&dirs[0], 15_000);
+    let shut = dirs[1].join("in");
+    fs::set_permissions(shut, PermissionsExt::from_mode(0o000)).expect("set");
+    let guard = guard(Uuid::new_v4(), &dirs);
+    assert!(guard.abandon().expect("ended").status.success());
+    assert!(dirs.iter().all(|dir| !dir.exists()));
+}
+
+/// In a mount namespace of one thread, which the guard is in too.
+#[test]
+fn as_root_what_is_mounted_is_left_to_the_next_manager() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let root = tempfile::tempdir().expect("a directory");
+    let outside = root.path().join("outside");
+    fs::create_dir(&outside).expect("made");
+    fs::write(outside.join("precious"), "text").expect("written");
+    let manager = Uuid::new_v4();
+    let dir = root.path().join(manager.to_string());
+    let mounted = dir.join("run/mounted");
+    fs::create_dir_all(&mounted).expect("made");
+    fs::write(dir.join(".procession"), "text").expect("written");
+    let thread = std::thread::spawn(move || {
+        if !crate::run_dir::testing::mount(&outside, &mounted) {
+            return;
+        }
+        let guard = guard(manager, std::slice::from_ref(&dir));
+        guard.abandon().expect("ended");
+        assert!(outside.join("precious").exists());
+        assert!(dir.join(".procession").exists());
+    });
+    thread.join().expect("no panic");
 }
