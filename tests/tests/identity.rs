@@ -250,6 +250,17 @@ fn going_over_a_limit_ends_the_child_by_its_signal() {
 }
 
 #[test]
+fn a_limit_of_processor_time_that_the_kernel_cannot_count_is_none() {
+    checked(async |test| {
+        for seconds in [u64::MAX / 1_000_000_000, 1 << 62, u64::MAX] {
+            let count = sh("i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo $i");
+            let cmd = count.limit(Resource::CpuSeconds, seconds);
+            assert_eq!(stdout(test, cmd).await, "100000\n", "{seconds} s");
+        }
+    });
+}
+
+#[test]
 fn with_limits_what_cannot_be_started_is_still_an_error_of_the_spawn() {
     checked(async |test| {
         let write = |name: &str, text: &str| {

@@ -290,6 +290,32 @@ fn a_service_that_misses_its_watchdog() {
 }
 
 #[test]
+fn a_watchdog_that_is_never_due() {
+    checked(async |test| {
+        let watchdog = Some(Duration::MAX);
+        let child = test
+            .spawn(service().ready_when(Readiness::Notify { watchdog }))
+            .await;
+        let mut events = child.events();
+        child.send_message("go").await.unwrap();
+        let status = status(&child).await;
+        // What `sd_watchdog_enabled(3)` can read: 64 bits, and not all of them.
+        let told: u64 = status.strip_prefix("serving ").unwrap().parse().unwrap();
+        assert_eq!(told, 100 * 365 * 24 * 3600 * 1_000_000);
+        for text in [
+            "WATCHDOG=1",
+            "EXTEND_TIMEOUT_USEC=18446744073709551615",
+            "STATUS=well",
+        ] {
+            child.send_message(text).await.unwrap();
+        }
+        while next_status(&mut events).await != "well" {}
+        let report = child.stop().within("the stop").await.unwrap();
+        assert_eq!(report.cause(), ExitCause::Stopped, "{report}");
+    });
+}
+
+#[test]
 fn pings_and_their_misses() {
     for worker in workers!() {
         checked(async |test| {

@@ -20,6 +20,7 @@ pub use requests::ReplyItems;
 pub use scoped::ScopedProcessHandle;
 pub use service::{HealthCheck, RunInfo};
 
+use crate::clock;
 use crate::error::{
     FollowLogsError, GetLogsError, GetProcessInfoError, KeepLogsError, KillProcessError,
     ManagerError, ReadMessageError, RemoveProcessError, RequestError, RunError, SignalProcessError,
@@ -204,7 +205,8 @@ impl ProcessManagerHandle {
         let handle = Abandoned(self.start(runnable, options).await?);
         let process = handle.0.process();
         if let Some(timeout) = timeout {
-            let ended = tokio::time::timeout(timeout, process.end_or_left(0, true));
+            let ended =
+                tokio::time::timeout(timeout.min(clock::LONGEST), process.end_or_left(0, true));
             if ended.await.is_err() {
                 process.ask(Control::Kill(ExitCause::TimedOut)).await;
             }

@@ -50,6 +50,7 @@ pub(crate) use drain::{Drain, DrainBounds};
 pub(crate) use input::{Effect, Input, Plan};
 pub use report::{ExitCause, ExitReport, OutputState, ResourceUsage};
 
+use crate::clock::after;
 use crate::model::command::Leftovers;
 
 /// How long a process may take to be gone after it was killed, before whoever waits for its end is told
@@ -222,7 +223,7 @@ impl Lifecycle {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Running { since, start_by } => {
-                let end = self.plan.timeout.and_then(|time| since.checked_add(time));
+                let end = self.plan.timeout.map(|time| after(since, time));
                 [end, start_by].into_iter().flatten().min()
             }
             Phase::Stopping {
@@ -363,10 +364,8 @@ impl Lifecycle {
             Phase::Stopping {
                 term_at, kill_at, ..
             } => {
-                if let Some(sooner) = now.checked_add(grace) {
-                    *kill_at = sooner.min(*kill_at);
-                    *term_at = term_at.map(|at| at.min(now + grace / 2));
-                }
+                *kill_at = after(now, grace).min(*kill_at);
+                *term_at = term_at.map(|at| at.min(after(now, grace / 2)));
                 self.tick(now)
             }
             Phase::Draining { .. } => self.hurry(),
@@ -621,10 +620,4 @@ impl Lifecycle {
             _ => vec![Effect::RefuseRemoval],
         }
     }
-}
-
-/// A time that is longer than time itself is none that ends.
-fn after(now: Instant, time: Duration) -> Instant {
-    let never = now + Duration::from_hours(100 * 365 * 24);
-    now.checked_add(time).unwrap_or(never)
 }

@@ -67,9 +67,9 @@ pub use crate::messaging::hub::MessageStream;
 pub use crate::messaging::sink::MessageSink;
 use crate::model::Runnable;
 pub use crate::pool::{
-    MapMonitor, MapProgress, PoolEvent, PoolEventStream, PoolMap, PoolNotReady, PoolRequestError,
-    PoolRequestOptions, PoolStats, ProcessPool, ProcessPoolBuilder, RequestName, StartPoolError,
-    UnorderedPoolMap, WhenFull, WorkerState, WorkerStats,
+    MAX_WORKERS, MapMonitor, MapProgress, PoolEvent, PoolEventStream, PoolMap, PoolNotReady,
+    PoolRequestError, PoolRequestOptions, PoolStats, ProcessPool, ProcessPoolBuilder, RequestName,
+    StartPoolError, UnorderedPoolMap, WhenFull, WorkerState, WorkerStats,
 };
 use crate::process::Process;
 use crate::process::task::{SpawnOptions, SpawnReply, Task};
@@ -259,9 +259,7 @@ impl ProcessManager {
     /// All processes are to end within this time from now on; it may only come nearer.
     fn hurry(&self, grace: Option<Duration>) {
         let grace = grace.unwrap_or(self.context.grace);
-        // A grace that is longer than time itself is as good as one of a year.
-        let year = Duration::from_hours(365 * 24);
-        let until = clock::now() + grace.min(year);
+        let until = clock::after(clock::now(), grace);
         self.context.shutdown.send_if_modified(|known| {
             let sooner = known.is_none_or(|known| until < known);
             if sooner {

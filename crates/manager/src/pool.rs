@@ -39,7 +39,9 @@ pub use self::error::{PoolNotReady, PoolRequestError, RequestName, StartPoolErro
 pub use self::events::{PoolEvent, PoolEventStream};
 pub use self::map::{MapMonitor, MapProgress, PoolMap, UnorderedPoolMap};
 pub use self::request::PoolRequestOptions;
-pub use crate::supervision::dispatch::{PoolStats, WhenFull, WorkerState, WorkerStats};
+pub use crate::supervision::dispatch::{
+    MAX_WORKERS, PoolStats, WhenFull, WorkerState, WorkerStats,
+};
 
 use self::builder::Workers;
 use self::shared::Shared;

@@ -40,6 +40,8 @@
 //! 0. Spawning waits for nothing; the manager itself has threads as ever, and its start and its shutdown
 //! wait for those.
 
+#[cfg(test)]
+mod extremes;
 mod side;
 #[cfg(test)]
 mod tests;

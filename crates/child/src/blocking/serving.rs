@@ -15,6 +15,9 @@ use crate::{
     requests::{DROPPED, caught, fitting, outcome},
 };
 
+/// The most threads that one call serves on.
+const MAX_SERVING_THREADS: usize = 1024;
+
 impl Endpoint {
     pub(super) fn serve<H>(self: &Arc<Self>, handler: &H) -> Result<(), ServeError>
     where
@@ -38,7 +41,7 @@ impl Endpoint {
     {
         self.check_serves()?;
         thread::scope(|scope| {
-            for _ in 1..threads {
+            for _ in 1..threads.min(MAX_SERVING_THREADS) {
                 let spawned = thread::Builder::new()
                     .name("procession-serve".into())
                     .spawn_scoped(scope, || self.serve(handler));

@@ -22,6 +22,7 @@ use crate::{
     Message, RequestError, RequestOptions,
     core::{Lost, Place, Step},
     lock,
+    requests::LONGEST,
 };
 
 /// An answer with items, by [`Parent::request_items`](super::Parent::request_items).
@@ -188,7 +189,7 @@ impl Deadline {
         Self(
             options
                 .deadline
-                .map(|after| (after, Box::pin(sleep(after)))),
+                .map(|after| (after, Box::pin(sleep(after.min(LONGEST))))),
         )
     }
 

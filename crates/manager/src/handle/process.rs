@@ -8,6 +8,7 @@ use procession_wire::Message;
 use tokio::sync::oneshot;
 
 use super::{Missing, ProcessManagerHandle};
+use crate::clock;
 use crate::containment::LeftProcess;
 use crate::error::{
     GetProcessInfoError, KillProcessError, ReadMessageError, RemoveProcessError,
@@ -236,7 +237,7 @@ impl ProcessHandle {
     ///
     /// [`WaitError`].
     pub async fn wait_timeout(&self, timeout: Duration) -> Result<Option<ExitReport>, WaitError> {
-        match tokio::time::timeout(timeout, self.wait()).await {
+        match tokio::time::timeout(timeout.min(clock::LONGEST), self.wait()).await {
             Ok(report) => report.map(Some),
             Err(_) => Ok(None),
         }

@@ -17,6 +17,7 @@ use {
 };
 
 use super::{ProcessHandle, ProcessManagerHandle};
+use crate::clock;
 use crate::error::{RequestError, WaitReadyError};
 use crate::id::ProcessId;
 use crate::messaging::answering::RequestHandler;
@@ -132,7 +133,7 @@ impl ProcessHandle {
         };
         let ended = match options.time_limit() {
             None => asked.await?,
-            Some(deadline) => match timeout(deadline, asked).await {
+            Some(deadline) => match timeout(deadline.min(clock::LONGEST), asked).await {
                 Ok(ended) => ended?,
                 Err(_) => return Err(RequestError::TimedOut { deadline }),
             },
@@ -180,7 +181,7 @@ impl ProcessHandle {
     ) -> Result<ReplyItems, RequestError> {
         let process = self.present::<RequestError>()?;
         let (limit, run) = (options.time_limit(), process.run_number());
-        let mut deadline = limit.map(|limit| (limit, Box::pin(sleep(limit))));
+        let mut deadline = limit.map(|limit| (limit, Box::pin(sleep(limit.min(clock::LONGEST)))));
         let asked = process.begin_request(message.into(), true);
         let asked = match &mut deadline {
             None => asked.await?,

@@ -11,6 +11,7 @@ use procession_wire::Message;
 use tokio::sync::oneshot;
 
 use super::ProcessHandle;
+use crate::clock;
 use crate::error::{GetLogsError, GetProcessInfoError};
 use crate::lifecycle::ExitReport;
 use crate::logs::{LogPage, LogStream, LogsQuery};
@@ -47,7 +48,8 @@ pub struct HealthCheck {
 }
 
 impl HealthCheck {
-    /// Passed where this returns `true` within [`time_limit`](Self::time_limit). A panic is a miss.
+    /// Passed where this returns `true` within [`time_limit`](Self::time_limit). A panic is a miss. The interval is at
+    /// least 10 ms: a spawn refuses less.
     pub fn new<F, Fut>(interval: Duration, check: F) -> Self
     where
         F: Fn(ProcessHandle) -> Fut + Send + Sync + 'static,
@@ -78,7 +80,7 @@ impl HealthCheck {
         }
     }
 
-    /// How long a check may take; as long as the interval unless set.
+    /// How long a check may take; as long as the interval unless set, and at least 1 ms.
     #[must_use]
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
@@ -93,10 +95,14 @@ impl HealthCheck {
         self.interval
     }
 
+    pub(crate) fn limit(&self) -> Duration {
+        self.limit
+    }
+
     pub(crate) async fn passes(&self, process: ProcessHandle) -> bool {
         // One that panics has not passed.
         let check = AssertUnwindSafe(async { (self.check)(process).await }).catch_unwind();
-        let passes = tokio::time::timeout(self.limit, check).await;
+        let passes = tokio::time::timeout(self.limit.min(clock::LONGEST), check).await;
         matches!(passes, Ok(Ok(true)))
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::clock::after;
+
 /// How long the output of a process that has exited is still read.
 ///
 /// A process may exit while its last output is still in the pipe, and a grandchild may hold the
@@ -38,15 +40,15 @@ impl Drain {
     /// `copies`: there may be such a copy now.
     pub(crate) fn new(bounds: DrainBounds, now: Instant, copies: bool) -> Self {
         Self {
-            quiet_until: now + bounds.quiet,
-            bound: now + bounds.bound,
+            quiet_until: after(now, bounds.quiet),
+            bound: after(now, bounds.bound),
             doubtful: copies,
         }
     }
 
     /// Another quiet period begins.
     pub(crate) fn rearm(&mut self, bounds: DrainBounds, now: Instant, copies: bool) {
-        self.quiet_until = now + bounds.quiet;
+        self.quiet_until = after(now, bounds.quiet);
         self.doubtful = copies;
     }
 

@@ -361,12 +361,14 @@ impl List {
     }
 }
 
-/// The credit that a buffer is worth: its bytes, and 4 KiB for each of its messages at most.
+/// Returns the credit that a buffer is worth: its bytes, 4 KiB for each of its messages at most, and no more than
+/// one frame can grant. A larger window would let sums of it and of what was received overflow.
 fn window(limits: Limits, most: u64) -> u64 {
     let by_count = u64::try_from(limits.messages)
         .unwrap_or(u64::MAX)
         .saturating_mul(4096);
-    limits.bytes.min(by_count).min(most).max(1)
+    let bytes = limits.bytes.min(by_count).min(most);
+    bytes.clamp(1, u64::from(u32::MAX))
 }
 
 /// With credit, what bounds a buffer is what was granted; a child that keeps to it finds room.

@@ -14,6 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::outbox::Outbox;
 use super::pipe::WriteEnd;
+use crate::clock;
 
 #[derive(Debug, Default)]
 pub(crate) struct Pings {
@@ -69,6 +70,7 @@ pub(crate) async fn run<W: WriteEnd>(
     every: Duration,
     mut tell: impl FnMut(u32),
 ) {
+    let every = every.min(clock::LONGEST);
     let mut ticks = interval_at(Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -78,11 +78,12 @@ pub(crate) type Limits = BTreeMap<Resource, u64>;
 #[non_exhaustive]
 pub enum Resource {
     /// Processor time, in seconds (`RLIMIT_CPU`). At the limit a process gets SIGXCPU, which ends it
-    /// unless it is caught, and a second later SIGKILL: the hard limit is one second more.
+    /// unless it is caught, and a second later SIGKILL: the hard limit is one second more. At least 1; from
+    /// 18,446,744,073 on (584 years), which the kernel cannot count in nanoseconds, there is no limit.
     CpuSeconds,
     /// Virtual memory, in bytes, rounded up to 1024 (`RLIMIT_AS`). What goes over it is refused with
     /// `ENOMEM`. A limit that is too small for the program itself ends it at once, by a signal or
-    /// with status 127.
+    /// with status 127. At least 1.
     AddressSpace,
     /// One more than the largest descriptor number (`RLIMIT_NOFILE`). At the limit opening fails with
     /// `EMFILE`.

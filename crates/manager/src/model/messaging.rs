@@ -155,6 +155,7 @@ impl Messaging {
 
     /// With frames: how many bytes of anything else the child's output may start with, such as the
     /// greeting of a launcher. They are dropped. Beyond it, or by default, they are an error.
+    /// At most 1 MiB, which is held in memory until the hello comes.
     pub const fn skip_before_hello(mut self, bytes: usize) -> Self {
         self.skip_before_hello = bytes;
         self

@@ -5,7 +5,7 @@
 //! messaging, then who uses which stream, then who the child runs as. The first mistake found is the one reported.
 
 use super::command::{Cmd, Logging, Messaging, Output, Stdin, Transport};
-use super::identity::Identity;
+use super::identity::{Identity, Resource};
 use super::quote::Quoted;
 use super::startup::Readiness;
 use crate::logs::LogStream;
@@ -70,6 +70,21 @@ pub enum ConfigurationError {
     ZeroSize {
         /// The name of the setting.
         setting: &'static str,
+    },
+    /// A limit of 0 under which no program could even begin.
+    #[error(
+        "with a limit of 0 on {resource:?} ({}) no program can begin: give it at least 1, or leave it out",
+        resource.name()
+    )]
+    ZeroLimit {
+        /// The resource that is limited.
+        resource: Resource,
+    },
+    /// More bytes before hello are to be skipped than are kept until it comes.
+    #[error("`skip_before_hello({bytes})` is too much: it must be at most {MAX_SKIP} bytes")]
+    SkipTooLarge {
+        /// What was asked for, in bytes.
+        bytes: usize,
     },
     /// The message limit is over what a frame can hold.
     #[error("a message limit of {limit} bytes is too large: it must be at most {largest}")]
@@ -179,6 +194,9 @@ pub enum ConfigurationError {
     },
 }
 
+/// The most that [`Messaging::skip_before_hello`] can skip: 1 MiB. It is held in memory until the hello comes.
+const MAX_SKIP: usize = 1024 * 1024;
+
 /// `NGROUPS_MAX` of the kernel, `setgroups(2)`.
 const MAX_GROUPS: usize = 65_536;
 
@@ -186,6 +204,8 @@ const MAX_GROUPS: usize = 65_536;
 const LEAST_INTERVAL: Duration = Duration::from_millis(10);
 /// So that three pings fit into it.
 const LEAST_LEASE: Duration = Duration::from_millis(30);
+/// A shorter time is over before anything can have happened in it.
+const LEAST_TIME: Duration = Duration::from_millis(1);
 
 type Check = Result<(), ConfigurationError>;
 
@@ -197,8 +217,36 @@ pub(super) fn check(cmd: &Cmd) -> Check {
     }
     check_streams(cmd)?;
     check_start(cmd)?;
-    check_health(cmd)?;
+    check_supervision(cmd)?;
+    check_times(cmd)?;
     check_identity(&options.identity)
+}
+
+/// Times that would end each run as it begins, and limits that let none begin.
+fn check_times(cmd: &Cmd) -> Check {
+    for (setting, time) in [
+        ("timeout", cmd.time_limit()),
+        ("start_deadline", cmd.start_time_limit()),
+    ] {
+        time.map_or(Ok(()), |time| at_least(setting, time, LEAST_TIME))?;
+    }
+    let limits = &cmd.options.limits;
+    for resource in [Resource::CpuSeconds, Resource::AddressSpace] {
+        if limits.get(&resource) == Some(&0) {
+            return Err(ConfigurationError::ZeroLimit { resource });
+        }
+    }
+    Ok(())
+}
+
+fn check_supervision(cmd: &Cmd) -> Check {
+    check_health(cmd)?;
+    let intensity = cmd.supervision().map(|rules| rules.intensity_rule());
+    match intensity {
+        // Only what is restarted within the period counts: within none, nothing would be too often.
+        Some(rule) if rule.restarts() > 0 => at_least("intensity", rule.period(), LEAST_TIME),
+        _ => Ok(()),
+    }
 }
 
 fn check_health(cmd: &Cmd) -> Check {
@@ -212,7 +260,8 @@ fn check_health(cmd: &Cmd) -> Check {
     if health.asks() && !messaging.is_some_and(Messaging::takes_requests) {
         return Err(ConfigurationError::HealthWithoutFrames);
     }
-    Ok(())
+    at_least("health_check", health.interval(), LEAST_INTERVAL)?;
+    at_least("time_limit", health.limit(), LEAST_TIME)
 }
 
 fn check_identity(identity: &Identity) -> Check {
@@ -319,6 +368,10 @@ fn check_messaging(messaging: &Messaging) -> Check {
             limit: messaging.message_limit,
             largest: MAX_MESSAGE_LIMIT,
         });
+    }
+    if messaging.skip_before_hello > MAX_SKIP {
+        let bytes = messaging.skip_before_hello;
+        return Err(ConfigurationError::SkipTooLarge { bytes });
     }
     let has_hello = messaging.framing == Framing::Frames && messaging.output.is_some();
     if messaging.skip_before_hello > 0 && !has_hello {

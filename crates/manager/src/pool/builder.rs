@@ -12,7 +12,10 @@ use super::shared::Shared;
 use super::{Make, Owner, PoolRequestOptions, ProcessPool, StartPoolError};
 use crate::handle::ProcessManagerHandle;
 use crate::model::{Cmd, Logging, Messaging, Output, Runnable};
-use crate::supervision::dispatch::{PoolRules, WhenFull};
+use crate::supervision::dispatch::{MAX_WORKERS, PoolRules, WhenFull};
+
+/// A worker that is replaced sooner has no time to serve.
+const LEAST_AGE: Duration = Duration::from_millis(10);
 
 /// What the workers are.
 pub(super) enum Workers {
@@ -47,7 +50,8 @@ impl ProcessPoolBuilder {
     /// they have been [idle](Self::idle_after). From 1 to as many as there are processors to run on
     /// ([`std::thread::available_parallelism`]), unless set.
     ///
-    /// While a worker is recycled there may be one more.
+    /// While a worker is recycled there may be one more. A most above [`MAX_WORKERS`](crate::MAX_WORKERS) counts as
+    /// that, so `1..=usize::MAX` is as many as the load asks for.
     pub fn size(mut self, workers: RangeInclusive<usize>) -> Self {
         self.size = workers;
         self
@@ -118,14 +122,16 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// The same for one that has been ready for this long, which should be much longer than a start takes.
+    /// The same for one that has been ready for this long, which should be much longer than a start takes and is at
+    /// least 10 ms.
     pub fn recycle_after_age(mut self, age: Duration) -> Self {
         self.rules = self.rules.recycle_after_age(age);
         self
     }
 
     /// The same for one that holds more than this many bytes of memory: the resident set of its process (`VmRSS`,
-    /// `proc_pid_status(5)`), without what that has started. It is looked at once a second.
+    /// `proc_pid_status(5)`), without what that has started. It is looked at once a second. At
+    /// least 1.
     pub fn recycle_over_memory(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
         self
@@ -152,8 +158,15 @@ impl ProcessPoolBuilder {
             return Err(StartPoolError::ManagerCommunicationError);
         }
         let (min, max) = (*self.size.start(), *self.size.end());
-        if max == 0 || max < min {
+        if max == 0 || max < min || min > MAX_WORKERS {
             return Err(StartPoolError::InvalidSize { min, max });
+        }
+        let too_small = |setting, least| Err(StartPoolError::TooSmall { setting, least });
+        if self.rules.worker_age().is_some_and(|age| age < LEAST_AGE) {
+            return too_small("recycle_after_age", "10 ms");
+        }
+        if self.memory_limit == Some(0) {
+            return too_small("recycle_over_memory", "1 byte");
         }
         let make = match self.workers {
             Workers::Made(make) => make,

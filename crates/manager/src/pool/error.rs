@@ -8,6 +8,7 @@ use procession_wire::Escaped;
 
 use crate::error::{NO_MANAGER, RequestError};
 use crate::model::ConfigurationError;
+use crate::supervision::dispatch::MAX_WORKERS;
 
 /// Why a pool cannot be started. Nothing was started then.
 #[derive(Debug, thiserror::Error)]
@@ -42,13 +43,23 @@ pub enum StartPoolError {
     /// The manager has ended.
     #[error("{NO_MANAGER}")]
     ManagerCommunicationError,
-    /// The size has no worker in it, or ends before it begins.
-    #[error("a pool of {min} to {max} workers cannot be: give it at least one, as in `1..=4`")]
+    /// The size has no worker in it, ends before it begins, or begins above [`MAX_WORKERS`].
+    #[error(
+        "a pool of {min} to {max} workers cannot be: give it at least one and at most {MAX_WORKERS}, as in `1..=4`"
+    )]
     InvalidSize {
         /// The least.
         min: usize,
         /// The most.
         max: usize,
+    },
+    /// A rule by which workers would be replaced as soon as they are ready, so that none would serve.
+    #[error("`{setting}` of a pool is too small: give it at least {least}, or leave it out")]
+    TooSmall {
+        /// The name of the setting.
+        setting: &'static str,
+        /// The least that it can be, with its unit.
+        least: &'static str,
     },
 }
 

@@ -141,7 +141,7 @@ pub(super) async fn request(
 ) -> Result<Message, PoolRequestError> {
     let deadline = options
         .time_limit
-        .and_then(|limit| clock::now().checked_add(limit));
+        .map(|limit| clock::after(clock::now(), limit));
     let (request, turn) = shared.submit(options, deadline);
     let mut open = Open {
         shared,

@@ -32,6 +32,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use uuid::Uuid;
 
+use crate::clock;
+
 /// The longest name that a socket can have, in bytes: `sun_path` without its NUL, `unix(7)`.
 const LONGEST: usize = 107;
 /// The longest notification, as with systemd.
@@ -155,7 +157,7 @@ impl NotifySocket {
             };
             ready |= said.ready;
             if ready && (said.ready || said.alive) {
-                alive_by = watchdog.map(|time| Instant::now() + time);
+                alive_by = watchdog.map(|time| Instant::now() + time.min(clock::LONGEST));
             }
             if said.stopping {
                 alive_by = None;

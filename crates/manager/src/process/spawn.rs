@@ -38,6 +38,7 @@ use super::notify::NotifySocket;
 use super::program;
 use super::spawn_error::{because, no_file, refused};
 use super::task::Startup;
+use crate::clock;
 use crate::containment::{self, Tag, Tree, WAIT_TO_BE_MOVED, extinguish};
 use crate::error::SpawnProcessError;
 use crate::file_events::FileEvents;
@@ -326,7 +327,10 @@ impl Launch {
             watchdog: Some(time),
         }) = cmd.readiness()
         {
-            command.env(WATCHDOG_USEC, time.as_micros().to_string());
+            command.env(
+                WATCHDOG_USEC,
+                (*time).min(clock::LONGEST).as_micros().to_string(),
+            );
         }
         let inherited: Option<OsString> = std::env::var_os(PROCESSION_TREE);
         let run = u32::try_from(self.run).unwrap_or(u32::MAX);

@@ -82,13 +82,15 @@ use std::time::{Duration, Instant};
 pub(crate) use input::{Effect, Input};
 pub(crate) use input::{FailReason, Refusal};
 pub(crate) use rules::PoolRules;
-pub use rules::WhenFull;
+pub use rules::{MAX_WORKERS, WhenFull};
 pub use stats::{PoolStats, WorkerStats};
 pub use worker::WorkerState;
 
 use request::Requests;
 use scale::{Recycling, Restraint};
 use worker::{Worker, Workers};
+
+use crate::clock::after;
 
 /// Where the pool is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -386,11 +388,4 @@ impl Dispatch {
             self.fail(request, FailReason::TimedOut, open.attempts);
         }
     }
-}
-
-/// A time that is longer than time itself is none that ends.
-fn after(now: Instant, time: Duration) -> Instant {
-    const NEVER: Duration = Duration::from_hours(100 * 365 * 24);
-    let at = now.checked_add(time).or_else(|| now.checked_add(NEVER));
-    at.unwrap_or(now)
 }

@@ -68,6 +68,8 @@ pub(crate) use health::{Health, Probe};
 pub(crate) use input::{Effect, Input, StopReason};
 use intensity::Window;
 
+use crate::clock::after;
+
 /// Where a supervised process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
@@ -399,11 +401,4 @@ impl Supervised {
         self.state = State::Stopping { run, then };
         vec![Effect::StopRun(StopReason::Unhealthy)]
     }
-}
-
-/// A time that is longer than time itself is none that ends.
-fn after(now: Instant, time: Duration) -> Instant {
-    const NEVER: Duration = Duration::from_hours(100 * 365 * 24);
-    let at = now.checked_add(time).or_else(|| now.checked_add(NEVER));
-    at.unwrap_or(now)
 }

@@ -13,16 +13,16 @@ use crate::{
     Supervision, WaitReadyError,
 };
 
-fn manager() -> ProcessManagerHandle {
+pub(super) fn manager() -> ProcessManagerHandle {
     ProcessManager::in_temp().expect("a manager")
 }
 
-fn frames() -> Cmd {
+pub(super) fn frames() -> Cmd {
     Cmd::new("scripted").messaging(Messaging::named_pipes().framing(Framing::Frames))
 }
 
 /// Echoes messages and requests, and stops when it is asked to.
-async fn echo(mut child: ChildSide) -> i32 {
+pub(super) async fn echo(mut child: ChildSide) -> i32 {
     loop {
         match child.next().await {
             ChildEvent::Message(message) => child.send(message).await,
@@ -37,7 +37,7 @@ async fn echo(mut child: ChildSide) -> i32 {
     }
 }
 
-async fn spawn(manager: &ProcessManagerHandle, child: ScriptedChild) -> ProcessHandle {
+pub(super) async fn spawn(manager: &ProcessManagerHandle, child: ScriptedChild) -> ProcessHandle {
     manager.spawn_with_handle(child).await.expect("it starts")
 }
 

@@ -32,6 +32,9 @@ pub(super) const SHELL: &str = "/bin/sh";
 
 /// From here on a limit is none: the shells count in 64 bits without looking.
 const UNLIMITED: u64 = 1 << 63;
+/// From here on a limit of the processor time is none. The kernel counts it in nanoseconds and without looking
+/// (`update_rlimit_cpu`), so that a program with 600 years would be killed at once.
+const UNLIMITED_SECONDS: u64 = u64::MAX / 1_000_000_000;
 /// `BINPRM_BUF_SIZE`: how much of a file the kernel looks at to see what it is.
 const HEADER: u64 = 256;
 
@@ -71,7 +74,7 @@ fn write_script(limits: &Limits, hard: impl Fn(Resource) -> Option<u64>) -> io::
     for (&resource, &limit) in limits {
         let unit = unit(resource);
         let amount = limit.div_ceil(unit);
-        let value = (limit < UNLIMITED).then(|| amount.saturating_mul(unit));
+        let value = (limit < unlimited(resource)).then(|| amount.saturating_mul(unit));
         let fits = |value: Option<u64>| match (value, hard(resource)) {
             (_, None) => true,
             (None, Some(_)) => false,
@@ -118,6 +121,13 @@ fn unit(resource: Resource) -> u64 {
         Resource::AddressSpace => 1024,
         Resource::CoreSize | Resource::FileSize => 512,
         _ => 1,
+    }
+}
+
+fn unlimited(resource: Resource) -> u64 {
+    match resource {
+        Resource::CpuSeconds => UNLIMITED_SECONDS,
+        _ => UNLIMITED,
     }
 }
 
@@ -189,6 +199,12 @@ mod tests {
             (Resource::Processes, 7, "-u 7 "),
             (Resource::FileSize, UNLIMITED, "-f unlimited "),
             (Resource::CpuSeconds, u64::MAX, "-t unlimited "),
+            (Resource::CpuSeconds, UNLIMITED_SECONDS, "-t unlimited "),
+            (
+                Resource::CpuSeconds,
+                UNLIMITED_SECONDS - 1,
+                "-S -t 18446744072 ",
+            ),
             (
                 Resource::AddressSpace,
                 UNLIMITED - 1,

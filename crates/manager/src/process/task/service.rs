@@ -161,7 +161,7 @@ impl Service {
         let context = Arc::downgrade(context);
         self.probing.spawn(async move {
             loop {
-                sleep(check.interval()).await;
+                sleep(check.interval().min(clock::LONGEST)).await;
                 let handle = || {
                     let (process, context) = (process.upgrade()?, context.upgrade()?);
                     Some(ProcessHandle::new(process, context.handle()?))

@@ -314,7 +314,7 @@ impl Start {
                 change_status(process, context, &text);
                 None
             }
-            Told::Extend(time) => clock::now().checked_add(time).map(Input::StartBy),
+            Told::Extend(time) => Some(Input::StartBy(clock::after(clock::now(), time))),
             Told::Late => {
                 let id = process.id();
                 context.events.tell(Event::Unresponsive { id });

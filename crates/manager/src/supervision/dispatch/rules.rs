@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::supervision::Backoff;
 
+/// The most workers that a pool can have: 16,384. A larger most counts as this.
+pub const MAX_WORKERS: usize = 16 * 1024;
+
 /// What becomes of a request that finds the queue full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -66,13 +69,20 @@ impl PoolRules {
         .size(workers)
     }
 
-    /// At least and at most so many workers. At most is at least one, and no less than at least.
+    /// At least and at most so many workers, and no more than [`MAX_WORKERS`]. At most is at least one, and no less
+    /// than at least.
     pub(crate) const fn size(mut self, workers: RangeInclusive<usize>) -> Self {
-        let (min, max) = (*workers.start(), *workers.end());
+        let min = at_most(*workers.start(), MAX_WORKERS);
+        let max = at_most(*workers.end(), MAX_WORKERS);
         let least = at_least_one(min);
         self.min = min;
         self.max = if max < least { least } else { max };
         self
+    }
+
+    /// How long a worker may have been ready before it is replaced.
+    pub(crate) const fn worker_age(&self) -> Option<Duration> {
+        self.recycle_age
     }
 
     /// The least number of workers.
@@ -151,6 +161,10 @@ const fn at_least_one(number: usize) -> usize {
     if number == 0 { 1 } else { number }
 }
 
+const fn at_most(number: usize, most: usize) -> usize {
+    if number > most { most } else { number }
+}
+
 impl Default for PoolRules {
     fn default() -> Self {
         Self::new(1..=4)
@@ -211,7 +225,13 @@ mod tests {
     #[test]
     fn rules_that_no_pool_can_keep_are_put_right() {
         #[expect(clippy::reversed_empty_ranges, reason = "this is the case")]
-        for (workers, min, max) in [(0..=0, 0, 1), (3..=2, 3, 3), (2..=5, 2, 5)] {
+        for (workers, min, max) in [
+            (0..=0, 0, 1),
+            (3..=2, 3, 3),
+            (2..=5, 2, 5),
+            (0..=usize::MAX, 0, MAX_WORKERS),
+            (usize::MAX..=usize::MAX, MAX_WORKERS, MAX_WORKERS),
+        ] {
             let rules = PoolRules::new(workers);
             assert_eq!((rules.min, rules.max), (min, max));
         }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Dispatch, Effect, Phase, PoolRules, Worker, WorkerState, after};
+use super::{Dispatch, Effect, Phase, PoolRules, Worker, WorkerState};
+use crate::clock::after;
 
 /// The worker that is being recycled, until it has ended.
 #[derive(Debug, Clone, Copy)]

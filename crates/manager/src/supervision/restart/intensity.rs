@@ -43,6 +43,7 @@ fn restarts<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D:
 
 impl RestartIntensity {
     /// So many restarts, and at most [`MAX_RESTARTS`], in this time. With 0 the first is one too many.
+    /// A spawn refuses restarts within less than 1 ms: nothing would ever be too often.
     pub const fn new(restarts: u32, period: Duration) -> Self {
         let restarts = if restarts > MAX_RESTARTS {
             MAX_RESTARTS
