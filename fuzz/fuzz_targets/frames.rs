@@ -9,11 +9,14 @@ use procession_wire::{Frame, FrameDecoder, FrameError};
 /// Texts that are not UTF-8 grow when they are read.
 const ROOM: usize = 3;
 
-fuzz_target!(|input: (u8, Option<u8>, u8, &[u8])| {
-    let (limit, skip, cut, stream) = input;
-    let limit = usize::from(limit);
+// The limit; what may come before hello, and 255 where none is expected; the length of a piece; the stream.
+fuzz_target!(|input: &[u8]| {
+    let [limit, skip, cut, stream @ ..] = input else {
+        return;
+    };
+    let (limit, skip, cut) = (usize::from(*limit), *skip, *cut);
     let mut decoder = FrameDecoder::new(limit);
-    if let Some(skip) = skip {
+    if skip < 255 {
         decoder = decoder.expecting_hello(usize::from(skip));
     }
     let (frames, end) = decoded(decoder.clone(), [stream]);

@@ -5,9 +5,12 @@ use bytes::{Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
 use procession_wire::{LineDecoder, LineTooLong};
 
-fuzz_target!(|input: (u8, u8, &[u8])| {
-    let (limit, cut, stream) = input;
-    let limit = usize::from(limit);
+// The limit; the length of a piece; the stream.
+fuzz_target!(|input: &[u8]| {
+    let [limit, cut, stream @ ..] = input else {
+        return;
+    };
+    let (limit, cut) = (usize::from(*limit), *cut);
     let mut decoder = LineDecoder::new(limit);
     let (mut buffer, mut found) = (BytesMut::new(), Vec::new());
     for read in stream.chunks(usize::from(cut).max(1)) {

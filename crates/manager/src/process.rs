@@ -8,7 +8,7 @@
 mod asking;
 mod channels;
 mod close_input;
-mod notify;
+pub(crate) mod notify;
 mod past;
 pub(crate) mod pool;
 mod program;

@@ -347,6 +347,12 @@ impl Said {
     }
 }
 
+/// Reads one notification, and returns the number of things that it tells.
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) fn read(datagram: &[u8]) -> usize {
+    Said::parse(datagram).told().count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -316,6 +316,21 @@ impl ChildSide {
         write(self.output.as_ref(), bytes).await;
     }
 
+    /// Reads any bytes, as they come: none at the end of the input. Cancel safe.
+    ///
+    /// What [`next`](Self::next) has not given yet is among them; a script uses one of the two.
+    pub async fn read(&mut self) -> Bytes {
+        if let Some(input) = &mut self.input
+            && self.buffer.is_empty()
+        {
+            let read = poll_fn(|cx| input.poll_read(cx, &mut self.buffer, READ)).await;
+            if read.unwrap_or(0) == 0 {
+                self.input = None;
+            }
+        }
+        self.buffer.split().freeze()
+    }
+
     /// Closes the output: the parent sees its end.
     pub fn close_output(&mut self) {
         self.output = None;

@@ -103,6 +103,18 @@ fn threads_ask_at_once_and_each_gets_its_own_reply() {
 }
 
 #[test]
+fn any_number_of_threads_can_be_asked_for() {
+    for threads in [0, 1, usize::MAX] {
+        let (child, mut parent) = frames(TICK);
+        let server = thread::spawn(move || child.serve_on(threads, echo));
+        parent.request(1, "ping");
+        assert_eq!(parent.answer(), Some(reply(1, "ping")));
+        parent.close_input();
+        server.join().unwrap().unwrap();
+    }
+}
+
+#[test]
 fn many_threads_serve_and_replies_come_in_any_order() {
     let (child, mut parent) = frames(TICK);
     let (let_go, wait) = sync_channel::<()>(0);

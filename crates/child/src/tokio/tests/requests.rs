@@ -359,6 +359,28 @@ async fn a_request_that_is_dropped_is_cancelled_once_it_was_sent() {
 }
 
 #[test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_deadline_is_too_long_and_one_of_nothing_is_over() {
+    let (child, mut parent) = frames().await;
+    let now = std::time::Instant::now();
+    // The last one that can be added to an instant; a timer that rounds it up overflows.
+    let last = (0..63).rev().fold(Duration::ZERO, |sum, bit| {
+        let more = sum + Duration::from_secs(1 << bit);
+        now.checked_add(more).map_or(sum, |_| more)
+    });
+    for time in [last, Duration::MAX] {
+        let options = RequestOptions::new().deadline(time);
+        let asking = child.clone();
+        let asker = tokio::spawn(async move { asking.request_with("patient", &options).await });
+        let (id, _) = parent.asked();
+        parent.reply(id, "there");
+        assert_eq!(asker.await.unwrap().unwrap(), "there");
+    }
+    let options = RequestOptions::new().deadline(Duration::ZERO);
+    let late = child.request_with("late", &options).await;
+    assert!(matches!(late, Err(RequestError::TimedOut(_))), "{late:?}");
+}
+
+#[test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadline_cancels_and_cuts_the_wait_for_credit_too() {
     let (child, mut parent) = connected(Framing::Frames).await;
     parent.greet_without_credit();
