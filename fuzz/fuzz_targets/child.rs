@@ -1,8 +1,9 @@
-//! A whole hostile child in front of a real manager: any bytes are its output, in any pieces, while the manager sends,
-//! asks, answers and subscribes.
+//! A whole hostile child in front of a real manager: any bytes are its output, in any pieces, while
+//! the manager sends, asks, answers and subscribes.
 //!
-//! What holds whatever the child does: nothing panics; each request of ours ends, and each of the child's has at
-//! most one end; messages come as a reader that is right would cut them; and the process comes to its end.
+//! What holds whatever the child does: nothing panics; each request of ours ends, and each of the
+//! child's has at most one end; messages come as a reader that is right would cut them; and the
+//! process comes to its end.
 #![no_main]
 
 use std::collections::HashMap;
@@ -24,8 +25,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-/// How long anything may take that has to come, on the clock of the runtime, which stands still while there is
-/// something to do.
+/// How long anything may take that has to come, on the clock of the runtime, which stands still
+/// while there is something to do.
 const BOUND: Duration = Duration::from_secs(600);
 /// How long a child waits for what the manager says between two pieces.
 const MOMENT: Duration = Duration::from_micros(50);
@@ -294,7 +295,8 @@ impl Heard {
     }
 }
 
-/// Compares with what a decoder makes of all of the output at once. The manager may stop before its end.
+/// Compares with what a decoder makes of all of the output at once. The manager may stop before its
+/// end.
 fn judge(
     plan: &Plan,
     output: &[u8],

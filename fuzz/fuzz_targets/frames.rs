@@ -9,7 +9,8 @@ use procession_wire::{Frame, FrameDecoder, FrameError};
 /// Texts that are not UTF-8 grow when they are read.
 const ROOM: usize = 3;
 
-// The limit; what may come before hello, and 255 where none is expected; the length of a piece; the stream.
+// The limit; what may come before hello, and 255 where none is expected; the length of a piece; the
+// stream.
 fuzz_target!(|input: &[u8]| {
     let [limit, skip, cut, stream @ ..] = input else {
         return;

@@ -1,5 +1,5 @@
-//! What is read as text: the environment of a child, its tag, and notifications. None of it panics, and what was
-//! read and is written again reads the same.
+//! What is read as text: the environment of a child, its tag, and notifications. None of it panics,
+//! and what was read and is written again reads the same.
 #![no_main]
 
 use std::ffi::{OsStr, OsString};
@@ -9,7 +9,8 @@ use libfuzzer_sys::fuzz_target;
 use procession_manager::test_util::read_notification;
 use procession_wire::{ChildEnvironment, TreeTag};
 
-// Lines. `NAME=value` is a variable, as in an environment; all of it together is a notification, too.
+// Lines. `NAME=value` is a variable, as in an environment; all of it together is a notification,
+// too.
 fuzz_target!(|input: &[u8]| {
     let lines = || input.split(|byte| *byte == b'\n');
     let told = read_notification(input);

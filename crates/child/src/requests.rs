@@ -16,8 +16,8 @@ use crate::{Message, SendError, core::Lost};
 /// For how long a request waits for its reply unless told otherwise: 30 seconds.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 
-/// The longest wait of a timer of `tokio`'s: a hundred years of 365 days. `tokio` rounds an instant up, which
-/// overflows for the last one that there is.
+/// The longest wait of a timer of `tokio`'s: a hundred years of 365 days. `tokio` rounds an instant
+/// up, which overflows for the last one that there is.
 #[cfg(feature = "tokio")]
 pub(crate) const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 

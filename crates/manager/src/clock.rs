@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// The longest wait: a hundred years of 365 days. A longer one counts as this, so that no sum of an instant
-/// and a time of a caller's overflows.
+/// The longest wait: a hundred years of 365 days. A longer one counts as this, so that no sum of an
+/// instant and a time of a caller's overflows.
 pub(crate) const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// Now. To be called within the runtime.

@@ -73,8 +73,8 @@ const SIGNALS: usize = 16;
 
 type Play = dyn Fn(ChildSide) -> Pin<Box<dyn Future<Output = i32> + Send>> + Send + Sync;
 
-/// Reads a datagram of the notification socket (`sd_notify(3)`), and returns the number of things that it tells: for
-/// the fuzz targets.
+/// Reads a datagram of the notification socket (`sd_notify(3)`), and returns the number of things
+/// that it tells: for the fuzz targets.
 #[doc(hidden)]
 pub fn read_notification(datagram: &[u8]) -> usize {
     crate::process::notify::read(datagram)

@@ -15,8 +15,8 @@ pub const MAX_READ_BUFFER: usize = 1024 * 1024;
 /// Bytes that a buffer may begin later than its memory does, so that a read goes to a better address.
 const LEAD: usize = 64;
 
-/// Makes room for a read of `room` bytes, and at most [`MAX_READ_BUFFER`], behind what `buffer` holds, at an
-/// address to which the kernel copies fast.
+/// Makes room for a read of `room` bytes, and at most [`MAX_READ_BUFFER`], behind what `buffer`
+/// holds, at an address to which the kernel copies fast.
 ///
 /// A page of a pipe is copied from its start, and some processors copy to an address that lies 1 to
 /// 31 bytes past a page boundary two times slower than to any other (measured on AMD Zen 3: 1.0

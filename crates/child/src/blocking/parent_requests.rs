@@ -43,9 +43,9 @@ impl Parent {
         self.endpoint().serve(&handler)
     }
 
-    /// The same on as many threads, this one included: so many requests are worked on at once. With 0
-    /// it is one thread, with more than 1,024 it is 1,024, and it is fewer than asked for if the system gives no more. All have ended when
-    /// this returns.
+    /// The same on as many threads, this one included: so many requests are worked on at once. With
+    /// 0 it is one thread, with more than 1,024 it is 1,024, and it is fewer than asked for if the
+    /// system gives no more. All have ended when this returns.
     ///
     /// # Errors
     ///

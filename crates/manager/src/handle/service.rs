@@ -48,8 +48,8 @@ pub struct HealthCheck {
 }
 
 impl HealthCheck {
-    /// Passed where this returns `true` within [`time_limit`](Self::time_limit). A panic is a miss. The interval is at
-    /// least 10 ms: a spawn refuses less.
+    /// Passed where this returns `true` within [`time_limit`](Self::time_limit). A panic is a miss.
+    /// The interval is at least 10 ms: a spawn refuses less.
     pub fn new<F, Fut>(interval: Duration, check: F) -> Self
     where
         F: Fn(ProcessHandle) -> Fut + Send + Sync + 'static,

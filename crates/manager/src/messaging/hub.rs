@@ -361,8 +361,9 @@ impl List {
     }
 }
 
-/// Returns the credit that a buffer is worth: its bytes, 4 KiB for each of its messages at most, and no more than
-/// one frame can grant. A larger window would let sums of it and of what was received overflow.
+/// Returns the credit that a buffer is worth: its bytes, 4 KiB for each of its messages at most,
+/// and no more than one frame can grant. A larger window would let sums of it and of what was
+/// received overflow.
 fn window(limits: Limits, most: u64) -> u64 {
     let by_count = u64::try_from(limits.messages)
         .unwrap_or(u64::MAX)

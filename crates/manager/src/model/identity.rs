@@ -77,9 +77,10 @@ pub(crate) type Limits = BTreeMap<Resource, u64>;
 )]
 #[non_exhaustive]
 pub enum Resource {
-    /// Processor time, in seconds (`RLIMIT_CPU`). At the limit a process gets SIGXCPU, which ends it
-    /// unless it is caught, and a second later SIGKILL: the hard limit is one second more. At least 1; from
-    /// 18,446,744,073 on (584 years), which the kernel cannot count in nanoseconds, there is no limit.
+    /// Processor time, in seconds (`RLIMIT_CPU`). At the limit a process gets SIGXCPU, which ends
+    /// it unless it is caught, and a second later SIGKILL: the hard limit is one second more. At
+    /// least 1; from 18,446,744,073 on (584 years), which the kernel cannot count in nanoseconds,
+    /// there is no limit.
     CpuSeconds,
     /// Virtual memory, in bytes, rounded up to 1024 (`RLIMIT_AS`). What goes over it is refused with
     /// `ENOMEM`. A limit that is too small for the program itself ends it at once, by a signal or

@@ -209,9 +209,10 @@ macro_rules! option_verbs {
             self
         }
 
-        /// How long it may take until it is [ready](Self::ready_when), or, where nothing was said of that,
-        /// until a child over frames says hello: 10 s by default. Then it is stopped with the manager's
-        /// grace, and the cause in its report is [`StartFailed`](crate::ExitCause::StartFailed). At least 1 ms.
+        /// How long it may take until it is [ready](Self::ready_when), or, where nothing was said
+        /// of that, until a child over frames says hello: 10 s by default. Then it is stopped with
+        /// the manager's grace, and the cause in its report is
+        /// [`StartFailed`](crate::ExitCause::StartFailed). At least 1 ms.
         pub fn start_deadline(mut self, deadline: Duration) -> Self {
             self.options.start_deadline = crate::model::StartDeadline(Some(deadline));
             self
@@ -245,7 +246,8 @@ macro_rules! option_verbs {
 
         /// How long it may run, counted from its start. Then it is stopped with the manager's
         /// grace, as by [`stop`](crate::ProcessManagerHandle::stop), and the cause in its report is
-        /// [`TimedOut`](crate::ExitCause::TimedOut). Without this it may run for ever. At least 1 ms.
+        /// [`TimedOut`](crate::ExitCause::TimedOut). Without this it may run for ever. At least 1
+        /// ms.
         pub fn timeout(mut self, timeout: Duration) -> Self {
             self.options.timeout = Some(timeout);
             self

@@ -194,7 +194,8 @@ pub enum ConfigurationError {
     },
 }
 
-/// The most that [`Messaging::skip_before_hello`] can skip: 1 MiB. It is held in memory until the hello comes.
+/// The most that [`Messaging::skip_before_hello`] can skip: 1 MiB. It is held in memory until the
+/// hello comes.
 const MAX_SKIP: usize = 1024 * 1024;
 
 /// `NGROUPS_MAX` of the kernel, `setgroups(2)`.

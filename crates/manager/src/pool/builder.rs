@@ -50,8 +50,9 @@ impl ProcessPoolBuilder {
     /// they have been [idle](Self::idle_after). From 1 to as many as there are processors to run on
     /// ([`std::thread::available_parallelism`]), unless set.
     ///
-    /// While a worker is recycled there may be one more. A most above [`MAX_WORKERS`](crate::MAX_WORKERS) counts as
-    /// that, so `1..=usize::MAX` is as many as the load asks for.
+    /// While a worker is recycled there may be one more. A most above
+    /// [`MAX_WORKERS`](crate::MAX_WORKERS) counts as that, so `1..=usize::MAX` is as many as the
+    /// load asks for.
     pub fn size(mut self, workers: RangeInclusive<usize>) -> Self {
         self.size = workers;
         self
@@ -122,8 +123,8 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// The same for one that has been ready for this long, which should be much longer than a start takes and is at
-    /// least 10 ms.
+    /// The same for one that has been ready for this long, which should be much longer than a start
+    /// takes and is at least 10 ms.
     pub fn recycle_after_age(mut self, age: Duration) -> Self {
         self.rules = self.rules.recycle_after_age(age);
         self

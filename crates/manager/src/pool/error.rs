@@ -53,7 +53,8 @@ pub enum StartPoolError {
         /// The most.
         max: usize,
     },
-    /// A rule by which workers would be replaced as soon as they are ready, so that none would serve.
+    /// A rule by which workers would be replaced as soon as they are ready, so that none would
+    /// serve.
     #[error("`{setting}` of a pool is too small: give it at least {least}, or leave it out")]
     TooSmall {
         /// The name of the setting.

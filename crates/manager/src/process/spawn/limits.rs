@@ -32,8 +32,8 @@ pub(super) const SHELL: &str = "/bin/sh";
 
 /// From here on a limit is none: the shells count in 64 bits without looking.
 const UNLIMITED: u64 = 1 << 63;
-/// From here on a limit of the processor time is none. The kernel counts it in nanoseconds and without looking
-/// (`update_rlimit_cpu`), so that a program with 600 years would be killed at once.
+/// From here on a limit of the processor time is none. The kernel counts it in nanoseconds and
+/// without looking (`update_rlimit_cpu`), so that a program with 600 years would be killed at once.
 const UNLIMITED_SECONDS: u64 = u64::MAX / 1_000_000_000;
 /// `BINPRM_BUF_SIZE`: how much of a file the kernel looks at to see what it is.
 const HEADER: u64 = 256;

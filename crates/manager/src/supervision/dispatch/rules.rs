@@ -69,8 +69,8 @@ impl PoolRules {
         .size(workers)
     }
 
-    /// At least and at most so many workers, and no more than [`MAX_WORKERS`]. At most is at least one, and no less
-    /// than at least.
+    /// At least and at most so many workers, and no more than [`MAX_WORKERS`]. At most is at least
+    /// one, and no less than at least.
     pub(crate) const fn size(mut self, workers: RangeInclusive<usize>) -> Self {
         let min = at_most(*workers.start(), MAX_WORKERS);
         let max = at_most(*workers.end(), MAX_WORKERS);
