@@ -115,7 +115,7 @@ fn a_private_temporary_directory_is_private_and_removed() {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[..2], ["700", "700"]);
         manager.shutdown().await.unwrap();
-        let run_directory = std::path::Path::new(lines[2]);
+        let run_directory = Path::new(lines[2]);
         let root = run_directory.parent().unwrap().parent().unwrap();
         assert!(!root.exists(), "{} is still there", root.display());
     });

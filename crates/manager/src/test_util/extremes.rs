@@ -455,7 +455,7 @@ async fn no_rule_of_a_pool_is_too_large_and_none_is_too_small_but_with_an_error(
                 .iter()
                 .all(|outcome| outcome.as_ref().is_ok_and(|reply| *reply == "a"))
         );
-        pool.drain().await;
+        pool.drain().await.expect("drained");
     }
     let pool_of_one = pool().start(&manager).expect("a pool");
     let at_once = PoolRequestOptions::new().deadline(Duration::ZERO);
@@ -469,7 +469,7 @@ async fn no_rule_of_a_pool_is_too_large_and_none_is_too_small_but_with_an_error(
         let outcomes = pool_of_one.map_unordered(inputs).limit(limit);
         assert_eq!(outcomes.collect::<Vec<_>>().await.len(), 20);
     }
-    pool_of_one.drain().await;
+    pool_of_one.drain().await.expect("drained");
     for (set, words) in [
         (
             pool().recycle_after_age(Duration::ZERO),

@@ -361,7 +361,7 @@ async fn a_request_that_is_dropped_is_cancelled_once_it_was_sent() {
 #[test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_deadline_is_too_long_and_one_of_nothing_is_over() {
     let (child, mut parent) = frames().await;
-    let now = std::time::Instant::now();
+    let now = Instant::now();
     // The last one that can be added to an instant; a timer that rounds it up overflows.
     let last = (0..63).rev().fold(Duration::ZERO, |sum, bit| {
         let more = sum + Duration::from_secs(1 << bit);
