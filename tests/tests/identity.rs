@@ -13,11 +13,7 @@ use procession_manager::{
     Cmd, GetLogsError, Logging, LogsQuery, Messaging, Readiness, Resource, Script,
     ScriptingLanguage, SpawnProcessError, TryMessageStreamExt as _,
 };
-use procession_tests::scene::{Scene, kill};
-use procession_tests::{
-    Checked, Within as _, checked, fixture, procfs, programs, run_directories, say,
-};
-use rustix::fs::StatVfsMountFlags;
+use procession_tests::{Checked, Within as _, checked, fixture, procfs, programs, say};
 
 const NOBODY: u32 = 65_534;
 
@@ -430,47 +426,4 @@ fn a_working_directory_that_others_can_write_is_refused() {
         let manager = procession_manager::ProcessManager::spawn(&directory).unwrap();
         manager.shutdown().within("the shutdown").await.unwrap();
     });
-}
-
-/// Each verb says so in its time, and nobody else is held up: see the fixture.
-#[test]
-fn children_that_become_root_are_told_of_by_a_parent_that_is_not() {
-    if !rustix::process::geteuid().is_root() {
-        say("NOT RUN without root's rights");
-        return;
-    }
-    let scene = Scene::new();
-    let work = scene.directory("work");
-    let above = work.parent().unwrap();
-    passable(&work);
-    std::os::unix::fs::chown(&work, Some(NOBODY), Some(NOBODY)).unwrap();
-    if rustix::fs::statvfs(above)
-        .unwrap()
-        .f_flag
-        .contains(StatVfsMountFlags::NOSUID)
-    {
-        say("NOT RUN without set-user-ID programs in the directory for temporary files");
-        return;
-    }
-    let becomes_root = above.join("becomes_root");
-    fs::copy(fixture!("becomes_root"), &becomes_root).unwrap();
-    fs::set_permissions(&becomes_root, Permissions::from_mode(0o4755)).unwrap();
-    let mut command = Command::new(fixture!("parent_of_root_children"));
-    let mut parent = scene.start(command.arg(&work).arg(becomes_root));
-    let mut left = Vec::new();
-    loop {
-        let line = parent.line();
-        match line.strip_prefix("left ") {
-            // The first is the one that it waits for.
-            Some("now") => kill(left[0]),
-            Some(pid) => left.push(pid.parse().unwrap()),
-            None => break assert_eq!(line, "done"),
-        }
-    }
-    assert_eq!(left.len(), 5);
-    // What is left has its directories, for the next manager to find.
-    assert_ne!(run_directories(&work).unwrap(), Vec::<PathBuf>::new());
-    left[1..].iter().copied().for_each(kill);
-    parent.tell("go on");
-    assert!(parent.end().success());
 }

@@ -1,19 +1,28 @@
 //! A child's child that leaves as a daemon does (forks twice, leads a session of its own, has another
-//! name) is found all the same, and counted.
+//! name) is found all the same, and counted. One that becomes root under a parent that is not cannot be killed, and is
+//! told of.
 //!
 //! Serial: processes are known by what the whole machine has of them.
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use procession_manager::{
     Cmd, Event, ExitReport, Framing, Leftovers, Messaging, ProcessHandle, ProcessManager,
 };
-use procession_tests::scene::Scene;
-use procession_tests::{Within as _, alone, checked, procfs, programs};
+use procession_tests::scene::{Scene, kill};
+use procession_tests::{
+    Within as _, alone, checked, fixture, procfs, programs, run_directories, say,
+};
+use rustix::fs::StatVfsMountFlags;
 use tokio::runtime::Runtime;
+
+const NOBODY: u32 = 65_534;
 
 /// Prints the daemon's pid when it has left, and ends with its input.
 const ESCAPES: &str = r#"
@@ -164,4 +173,48 @@ fn what_may_be_left_lives_as_long_as_the_manager() {
     });
     drop(runtime);
     scene.await_silence(&[], &[&directory], Duration::from_secs(1));
+}
+
+/// Each verb says so in its time, and nobody else is held up: see the fixture.
+#[test]
+fn children_that_become_root_are_told_of_by_a_parent_that_is_not() {
+    if !rustix::process::geteuid().is_root() {
+        say("NOT RUN without root's rights");
+        return;
+    }
+    let _alone = alone();
+    let scene = Scene::new();
+    let work = scene.directory("work");
+    let above = work.parent().unwrap();
+    fs::set_permissions(above, Permissions::from_mode(0o755)).unwrap();
+    chown(&work, Some(NOBODY), Some(NOBODY)).unwrap();
+    if rustix::fs::statvfs(above)
+        .unwrap()
+        .f_flag
+        .contains(StatVfsMountFlags::NOSUID)
+    {
+        say("NOT RUN without set-user-ID programs in the directory for temporary files");
+        return;
+    }
+    let becomes_root = above.join("becomes_root");
+    fs::copy(fixture!("becomes_root"), &becomes_root).unwrap();
+    fs::set_permissions(&becomes_root, Permissions::from_mode(0o4755)).unwrap();
+    let mut command = Command::new(fixture!("parent_of_root_children"));
+    let mut parent = scene.start(command.arg(&work).arg(becomes_root));
+    let mut left = Vec::new();
+    loop {
+        let line = parent.line();
+        match line.strip_prefix("left ") {
+            // The first is the one that it waits for.
+            Some("now") => kill(left[0]),
+            Some(pid) => left.push(pid.parse().unwrap()),
+            None => break assert_eq!(line, "done"),
+        }
+    }
+    assert_eq!(left.len(), 5);
+    // What is left has its directories, for the next manager to find.
+    assert_ne!(run_directories(&work).unwrap(), Vec::<PathBuf>::new());
+    left[1..].iter().copied().for_each(kill);
+    parent.tell("go on");
+    assert!(parent.end().success());
 }
