@@ -68,6 +68,7 @@ fn check_debug(what: &dyn Debug) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn nothing_that_others_chose_is_shown_as_it_is() {
     let id = ProcessId::random();
     let why = hostile;
