@@ -40,6 +40,7 @@ pub(crate) struct ControlBudget {
     refilled: Instant,
     /// What has been earned until then.
     earned: u64,
+    interrupted: bool,
 }
 
 impl ControlBudget {
@@ -49,6 +50,7 @@ impl ControlBudget {
             units: i64::from(PER_SECOND),
             refilled: now,
             earned,
+            interrupted: false,
         }
     }
 
@@ -64,6 +66,17 @@ impl ControlBudget {
 
     pub(crate) fn is_exhausted(&self) -> bool {
         self.units <= 0
+    }
+
+    /// Whether the reader has to leave the next frame where it is; [`take_interrupted`](Self::take_interrupted)
+    /// tells of it once.
+    pub(crate) fn interrupts(&mut self) -> bool {
+        self.interrupted |= self.is_exhausted();
+        self.interrupted
+    }
+
+    pub(crate) fn take_interrupted(&mut self) -> bool {
+        std::mem::take(&mut self.interrupted)
     }
 
     /// Puts in what is due by now; `earned` is what the parent has sent in all. Gives how long to wait before it

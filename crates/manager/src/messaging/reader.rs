@@ -82,8 +82,6 @@ pub(crate) struct Reader<R, W: WriteEnd> {
     /// After the child's last frame.
     farewell: bool,
     budget: ControlBudget,
-    /// There may be more in the buffer, which the budget was too small for.
-    held_back: bool,
     /// Reads in a row that brought little and completed nothing.
     crumbs: u8,
     buffer: BytesMut,
@@ -116,7 +114,6 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
             source,
             decoder,
             budget: ControlBudget::new(Instant::now(), earned),
-            held_back: false,
             crumbs: 0,
             hub: receivers.hub,
             conversation: receivers.conversation,
@@ -246,7 +243,8 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
             if let Some(room) = self.decode()? {
                 room.await?;
             }
-            let mut is_done = !std::mem::take(&mut self.held_back);
+            // There may be more in the buffer, which the budget was too small for.
+            let mut is_done = !self.budget.take_interrupted();
             // After the messages before it.
             if let Some(limit) = self.too_long.take() {
                 self.hub
@@ -319,8 +317,7 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
                 at = self.buffer.len();
                 break None;
             }
-            if self.budget.is_exhausted() {
-                self.held_back = true;
+            if self.budget.interrupts() {
                 break None;
             }
             let Decoder::Frames(frames) = &mut self.decoder else {

@@ -354,7 +354,9 @@ async fn what_nobody_waits_for_is_handled_at_a_bounded_rate() {
             .ask("".into(), false)
             .await
             .expect("asked");
-        let times = child.floods(&encoded(&[flood.clone()]), usize::MAX).await;
+        let times = child
+            .floods(&encoded(std::slice::from_ref(&flood)), usize::MAX)
+            .await;
         assert!(is_two_seconds_of(times), "{times} times {flood:?}");
         drop(asking);
         child.output.no_more_writers();
@@ -412,7 +414,7 @@ async fn a_child_that_has_a_reason_for_each_frame_is_never_held_up() {
         child.outbox.send("x".into()).await.expect("sent");
         let asking = child.conversation.ask("?".into(), true).await;
         let mut asking = asking.expect("asked");
-        let [part, reply, request] = ["part", "!", "?"].map(|text| text.into());
+        let [part, reply, request] = ["part", "!", "?"].map(Into::into);
         let frames = [
             credit(0, 65),
             credit(u64::MAX, 65),
