@@ -110,7 +110,7 @@ impl ProcessManagerBuilder {
     /// No start waits for the other side of a FIFO or for a terminal, but one on a file system that does not
     /// answer hangs until that does, and nothing can break it off. Its thread is lost until then; up to 256 starts
     /// may hang while others go on. One that comes to its end after it was given up is undone: its processes are
-    /// killed, its run directory is removed.
+    /// killed, its run directory is removed. At least 1 ms.
     pub fn spawn_timeout(mut self, timeout: Duration) -> Self {
         self.spawn_timeout = Some(timeout);
         self
@@ -204,7 +204,8 @@ impl ProcessManagerBuilder {
     ///
     /// # Errors
     ///
-    /// See [`ProcessManager::spawn`]. With a [`cgroup`](Self::cgroup) also an error that names that
+    /// See [`ProcessManager::spawn`]. [`io::ErrorKind::InvalidInput`] for a
+    /// [`spawn_timeout`](Self::spawn_timeout) under 1 ms. With a [`cgroup`](Self::cgroup) also an error that names that
     /// directory and the remedy: it is missing, not cgroup v2 ([`io::ErrorKind::InvalidInput`]), not
     /// writable ([`io::ErrorKind::PermissionDenied`]), or without `cgroup.kill`, which is there since
     /// Linux 5.14 ([`io::ErrorKind::Unsupported`]).
@@ -213,6 +214,13 @@ impl ProcessManagerBuilder {
     ///
     /// Outside a tokio runtime with I/O and time enabled.
     pub fn spawn(self) -> io::Result<ProcessManagerHandle> {
+        let spawn_timeout = self.spawn_timeout.unwrap_or(DEFAULT_SPAWN_TIMEOUT);
+        if spawn_timeout < Duration::from_millis(1) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "`spawn_timeout` is too short: give it at least 1 ms",
+            ));
+        }
         let mut dir = match &self.working_directory {
             Some(path) => ManagerDir::open(path)?,
             None => ManagerDir::temporary()?,
@@ -228,7 +236,7 @@ impl ProcessManagerBuilder {
             dir,
             pool,
             starts: Arc::new(Semaphore::new(MAX_STARTS)),
-            spawn_timeout: self.spawn_timeout.unwrap_or(DEFAULT_SPAWN_TIMEOUT),
+            spawn_timeout,
             log_pool: Pool::new(),
             log_readers: readers.clone(),
             log_budget: Budget::new(self.total_log_limit.0),

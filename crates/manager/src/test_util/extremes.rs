@@ -318,6 +318,23 @@ async fn no_option_of_a_manager_is_too_large() {
             manager.shutdown().await.expect("the end");
         }
     }
+    for time in long_times() {
+        let manager = builder().spawn_timeout(time).spawn().expect("a manager");
+        let output = manager.run(Cmd::new("true")).await;
+        assert!(output.expect("it runs").success(), "{time:?}");
+        manager.shutdown().await.expect("the end");
+    }
+    for time in [Duration::ZERO, NANO] {
+        let error = builder()
+            .spawn_timeout(time)
+            .spawn()
+            .expect_err("refused")
+            .to_string();
+        assert!(
+            error.contains("spawn_timeout") && error.contains("at least 1 ms"),
+            "{error}"
+        );
+    }
     for count in [0, 1, usize::MAX] {
         let limit = u64::try_from(count).expect("64 bits");
         let manager = builder().retain_exited(count).total_log_limit(limit);
@@ -545,6 +562,8 @@ async fn any_lines_of_a_log_can_be_asked_for() {
             (LogsQuery::with_limit(usize::MAX), 3),
             (LogsQuery::with_offset_and_limit(1, usize::MAX), 2),
             (LogsQuery::with_offset_and_limit(usize::MAX, usize::MAX), 0),
+            (LogsQuery::fetch_all().line_limit(0), 3),
+            (LogsQuery::fetch_all().line_limit(usize::MAX), 3),
             (LogsQuery::last(0), 0),
             (LogsQuery::last(usize::MAX), 3),
             (LogsQuery::last(usize::MAX).containing("2"), 1),
