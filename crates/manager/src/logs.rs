@@ -37,6 +37,7 @@ mod turn;
 mod view;
 mod watch;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -160,7 +161,7 @@ impl Logs {
     }
 
     /// Moves all of them to files in this directory, which is made if it is not there. Goes on when this is
-    /// dropped once it has begun.
+    /// dropped once it was polled.
     pub(crate) async fn keep(
         &self,
         directory: &Path,
@@ -194,18 +195,25 @@ impl Logs {
         bounds: Bounds,
         pool: &Pool,
     ) -> Result<Vec<(LogStream, PathBuf)>, KeepLogsError> {
-        let turn = self.turn.take().await;
-        let (logs, kept) = (self.all.clone(), Arc::clone(&self.kept));
         let failed = |(path, source)| KeepLogsError::IoError { path, source };
-        let place = directory.to_owned();
-        let files = pool.run(move || {
-            let _turn = turn;
-            if kept.load(Ordering::Relaxed) && !again {
-                return Ok(Vec::new());
-            }
-            keep::keep(&logs, &place, &bounds).inspect(|_| kept.store(true, Ordering::Relaxed))
-        });
-        let files = files.await;
+        let (turn, pool, place) = (self.turn.clone(), pool.clone(), directory.to_owned());
+        let (logs, kept) = (self.all.clone(), Arc::clone(&self.kept));
+        let kept = async move {
+            let turn = turn.take().await;
+            let keep = move || {
+                let _turn = turn;
+                if kept.load(Ordering::Relaxed) && !again {
+                    return Ok(Vec::new());
+                }
+                keep::keep(&logs, &place, &bounds).inspect(|_| kept.store(true, Ordering::Relaxed))
+            };
+            pool.run(keep).await
+        };
+        let files = match self.all.first() {
+            Some(log) => log.runtime.spawn(kept).await.map_err(io::Error::other),
+            None => Ok(kept.await),
+        };
+        let files = files.flatten();
         files
             .map_err(|error| failed((directory.to_owned(), error)))?
             .map_err(failed)

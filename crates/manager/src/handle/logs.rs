@@ -209,8 +209,7 @@ impl ProcessHandle {
     /// copies stay, and the log is in the new one. Where the user has removed or changed the earlier file,
     /// that is an error.
     ///
-    /// Not cancelled once it has begun, which it does when it is polled and no other call moves the same logs. It is
-    /// given up where the process is removed meanwhile.
+    /// Not cancelled once it was polled. It is given up where the process is removed meanwhile.
     ///
     /// # Errors
     ///

@@ -7,7 +7,9 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use procession_wire::Escaped;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::file::{Changed, FileLog, Pass};
 use super::follow::LogFollower;
@@ -40,6 +42,8 @@ pub(crate) struct Log {
     removed: AtomicBool,
     /// Weak: whoever holds a log does not keep the manager.
     context: Weak<Context>,
+    /// A log may be read by what is not of the runtime.
+    pub(super) runtime: Handle,
 }
 
 /// What followers wait for.
@@ -63,6 +67,7 @@ impl Log {
             followers: watch::Sender::default(),
             removed: AtomicBool::new(false),
             context: Arc::downgrade(context),
+            runtime: Handle::current(),
         })
     }
 
@@ -71,12 +76,18 @@ impl Log {
     pub(super) async fn look(self: &Arc<Self>, pool: &Pool) -> io::Result<View> {
         let file = match &self.route {
             Route::Pipe(log) => return Ok(log.view()),
-            Route::File(file) => file,
+            Route::File(file) => Arc::clone(file),
         };
+        let counted = Arc::clone(self).count(file, pool.clone());
+        let task = AbortOnDropHandle::new(self.runtime.spawn(counted));
+        task.await.map_err(io::Error::other)?
+    }
+
+    async fn count(self: Arc<Self>, file: Arc<FileLog>, pool: Pool) -> io::Result<View> {
         let (begun, mut pass) = (Instant::now(), None);
         loop {
             let turn = file.turn.take().await;
-            let log = Arc::clone(self);
+            let log = Arc::clone(&self);
             let counted = pool.run(move || {
                 let _turn = turn;
                 log.count_slice(pass)
