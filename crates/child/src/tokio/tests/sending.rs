@@ -323,7 +323,7 @@ async fn a_flush_of_a_sink_waits_for_what_was_fed_to_it_alone() {
     sink.feed(vec![1; 3 * PAGE].into()).await.unwrap();
     assert!(poll_once(sink.flush()).is_pending(), "the pipe is full");
     child.feed(vec![2; 8 * PAGE]).await.unwrap();
-    assert_eq!(parent.next_message(), [1; 3 * PAGE]);
+    assert_eq!(parent.next_message(), vec![1; 3 * PAGE]);
     sink.flush().await.unwrap();
-    assert_eq!(parent.next_message(), [2; 8 * PAGE]);
+    assert_eq!(parent.next_message(), vec![2; 8 * PAGE]);
 }
