@@ -124,10 +124,10 @@ fn a_private_temporary_directory_is_private_and_removed() {
 /// Fifteen thousand directories in each other, as a child may leave them.
 fn leave_levels(directory: &Path) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut at = openat(CWD, directory, flags, Mode::empty()).unwrap();
+    let mut at = openat(CWD, directory, flags, Mode::empty()).expect("there");
     for _ in 0..15_000 {
-        mkdirat(&at, "level", Mode::RWXU).unwrap();
-        at = openat(&at, "level", flags, Mode::empty()).unwrap();
+        mkdirat(&at, "level", Mode::RWXU).expect("made");
+        at = openat(&at, "level", flags, Mode::empty()).expect("there");
     }
 }
 

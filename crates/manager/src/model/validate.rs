@@ -9,6 +9,7 @@ use super::identity::{Identity, Resource};
 use super::quote::Quoted;
 use super::startup::Readiness;
 use crate::logs::LogStream;
+use crate::supervision::Supervision;
 use procession_wire::{Escaped, Framing, MAX_MESSAGE_LIMIT, env};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -242,8 +243,7 @@ fn check_times(cmd: &Cmd) -> Check {
 
 fn check_supervision(cmd: &Cmd) -> Check {
     check_health(cmd)?;
-    let intensity = cmd.supervision().map(|rules| rules.intensity_rule());
-    match intensity {
+    match cmd.supervision().map(Supervision::intensity_rule) {
         // Only what is restarted within the period counts: within none, nothing would be too often.
         Some(rule) if rule.restarts() > 0 => at_least("intensity", rule.period(), LEAST_TIME),
         _ => Ok(()),

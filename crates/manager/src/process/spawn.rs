@@ -220,22 +220,7 @@ impl Launch {
         // The child's ends: ours would keep its pipes from ever showing their end.
         drop(command);
         drop(channels.starting);
-        let spawned = spawned.map_err(|error| {
-            refused(
-                &name,
-                match error.raw_os_error() {
-                    Some(libc::ENOENT) => because(
-                        "it is there, but the interpreter that it names is not",
-                        &error,
-                    ),
-                    Some(libc::ENOEXEC) => because(
-                        "it is neither a program nor a script with a `#!` line",
-                        &error,
-                    ),
-                    _ => error,
-                },
-            )
-        })?;
+        let spawned = spawned.map_err(|error| refused(&name, why_not_executed(error)))?;
         let pid = Pid::from_raw(spawned.id().cast_signed())
             .ok_or_else(|| refused(&name, io::ErrorKind::InvalidData.into()))?;
         containment::started(pid);
@@ -373,6 +358,16 @@ fn guarded<T>(code: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
             None => "it panicked".to_owned(),
         })
     })
+}
+
+/// In words what `execve(2)` has said of a program that is there.
+fn why_not_executed(error: io::Error) -> io::Error {
+    let words = match error.raw_os_error() {
+        Some(libc::ENOENT) => "it is there, but the interpreter that it names is not",
+        Some(libc::ENOEXEC) => "it is neither a program nor a script with a `#!` line",
+        _ => return error,
+    };
+    because(words, &error)
 }
 
 /// `posix_spawn(3)` does not tell a missing directory from a missing program.
