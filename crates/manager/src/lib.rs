@@ -72,6 +72,8 @@ mod starts;
 mod statistics;
 mod stream_ext;
 mod supervision;
+#[cfg(test)]
+mod system;
 #[cfg(any(test, feature = "test-util"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod test_util;
