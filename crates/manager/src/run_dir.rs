@@ -704,7 +704,7 @@ mod tests {
 
     /// The next manager finds what a manager leaves that was killed, whenever that was.
     #[test]
-    fn a_manager_killed_at_any_moment_of_its_start_leaves_what_is_swept() {
+    fn a_manager_killed_at_any_moment_of_its_start_or_end_leaves_what_is_swept() {
         let temporary = tempfile::tempdir().expect("a directory");
         let left = || fs::read_dir(temporary.path()).expect("there").count();
         let mut steps = 0;
@@ -725,6 +725,17 @@ mod tests {
         }
         assert_eq!(steps, 10, "five for each directory");
         assert_eq!(left(), 0);
+        // Of its end.
+        for steps in 0..=4 {
+            let manager = ManagerDir::temporary_in(temporary.path()).expect("made");
+            let end = locked::killed_after(steps, || drop(manager));
+            assert_eq!(
+                (end.is_some(), left()),
+                (steps == 4, usize::from(steps < 4))
+            );
+            sweep_temporary(temporary.path());
+            assert_eq!(left(), 0, "after {steps} steps");
+        }
         // In a working directory that is not private.
         for steps in 0..5 {
             let end = locked::killed_after(steps, || ManagerDir::open(temporary.path()));

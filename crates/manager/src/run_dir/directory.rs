@@ -53,16 +53,16 @@ impl Directory {
         remove(&Linux, self, &c_name(name), deadline.terms(None))
     }
 
-    /// Removes this directory with all that is in it, until the deadline: the entry `last` goes
-    /// last. Needs one descriptor.
+    /// Removes this directory, which has this path, with all that is in it, until the deadline; where
+    /// an entry is `kept`, all but that and the directory itself. Needs one descriptor.
     pub(crate) fn remove_itself(
         &self,
         path: &Path,
-        last: &CStr,
+        kept: Option<&CStr>,
         deadline: Deadline,
     ) -> Result<(), Left> {
         let place = (&Self::Root, &*c_name(path));
-        remove_open(&Linux, self, place, deadline.terms(Some(last)))
+        remove_open(&Linux, self, place, deadline.terms(kept))
     }
 }
 
@@ -90,9 +90,9 @@ impl Deadline {
         Linux.now() >= self.0
     }
 
-    fn terms(self, last: Option<&CStr>) -> Terms<'_> {
+    fn terms(self, kept: Option<&CStr>) -> Terms<'_> {
         Terms {
-            last,
+            kept,
             deadline: self.0,
             salt: fastrand::u64(..),
         }

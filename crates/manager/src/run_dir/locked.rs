@@ -6,7 +6,8 @@
 //!
 //! So a directory of the final name has its marker, and is locked from its first moment until its
 //! manager is gone: who gets the lock has a dead manager's. A directory of the first name that is
-//! not locked is one whose manager died in that moment; where it was alive, it makes another.
+//! not locked is one whose manager died in that moment; where it was alive, it makes another. One that
+//! is removed has such a name again before it loses its marker.
 //!
 //! The lock is `flock(2)` on the directory itself, so it has no name that could be removed or
 //! taken, and systemd-tmpfiles leaves what is in the directory alone, tmpfiles.d(5). It ends with
@@ -134,10 +135,19 @@ impl LockedDir {
         })
     }
 
-    /// Removes it with all that is in it; the marker goes last, so that what is left is known as a
-    /// manager's.
+    /// Removes it with all that is in it. Until nothing but the marker is left in it, it is known as
+    /// a manager's; then it has the name of one that is not finished, and so is known by that.
     pub(crate) fn remove(&self, deadline: Deadline) -> io::Result<()> {
-        Ok(self.directory.remove_itself(&self.path, LAST, deadline)?)
+        let marker = Some(LAST);
+        self.directory.remove_itself(&self.path, marker, deadline)?;
+        seam::step();
+        let half = self.path.with_file_name(half_made());
+        match fs::rename(&self.path, &half) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        }
+        seam::step();
+        Ok(self.directory.remove_itself(&half, None, deadline)?)
     }
 }
 

@@ -72,9 +72,8 @@ pub(crate) struct Status {
 /// How a removal is done.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms<'a> {
-    /// An entry of the directory that goes only when nothing else is left in it: what tells whose
-    /// it is.
-    pub(crate) last: Option<&'a CStr>,
+    /// An entry of the directory that stays, and the directory with it: what tells whose it is.
+    pub(crate) kept: Option<&'a CStr>,
     /// The time, by [`System::now`], at which it ends with [`libc::ETIMEDOUT`].
     pub(crate) deadline: u64,
     /// A number that nobody can guess, for the names in the queue.
@@ -173,17 +172,16 @@ pub(crate) fn remove_open<S: System>(
         removal.round()?;
         let left = if let Some(left) = removal.left.take() {
             left
+        } else if terms.kept.is_some() {
+            return Ok(());
         } else {
-            if let Some(last) = terms.last {
-                removal.entry(directory, last, false)?;
-            }
             match system.remove_directory(parent, name) {
                 Ok(()) | Err(libc::ENOENT) => return Ok(()),
                 Err(error @ (libc::ENOTEMPTY | libc::EEXIST)) => failed(error),
                 Err(error) => return Err(failed(error)),
             }
         };
-        if removal.removed == before && removal.handled == removal.moved {
+        if removal.removed == before {
             return Err(left);
         }
     }
@@ -289,7 +287,7 @@ impl<S: System> Removal<'_, S> {
             let mut rest = buffer.0.get(..len).unwrap_or_default();
             while let Some((entry, after)) = Entry::first(rest) {
                 rest = after;
-                let skipped = is_root && self.is_for_later(entry.name);
+                let skipped = is_root && self.is_passed_over(entry.name);
                 if !skipped && entry.name != c"." && entry.name != c".." {
                     self.entry(directory, entry.name, entry.is_directory)?;
                 }
@@ -297,10 +295,10 @@ impl<S: System> Removal<'_, S> {
         }
     }
 
-    /// Whether this entry of the root waits in the queue, or goes last.
-    fn is_for_later(&self, name: &CStr) -> bool {
+    /// Whether this entry of the root waits in the queue, or stays.
+    fn is_passed_over(&self, name: &CStr) -> bool {
         let number = QueueName::number(self.terms.salt, name);
-        Some(name) == self.terms.last
+        Some(name) == self.terms.kept
             || number.is_some_and(|number| (self.handled..self.moved).contains(&number))
     }
 

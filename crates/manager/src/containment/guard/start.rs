@@ -60,9 +60,11 @@ while [ "$quiet" -lt 2 ] && [ "$rounds" -lt 200 ]; do
 done
 if [ -n "$cgroup" ]; then find "$cgroup" -depth -type d -exec rmdir {} \;; fi
 if grep -q "^[^ ]* [^ ]* [^ ]* [^ ]* [^ ]*/$manager/" /proc/self/mountinfo; then exit 1; fi
+last=.procession-$(printf %s "$manager" | tr -d -).new
 remove() {
     if [ ! -e "$1" ]; then return 0; fi
-    find "$1" -mindepth 1 -maxdepth 1 ! -name .procession -exec rm -rf -- {} + && rm -rf -- "$1"
+    find "$1" -mindepth 1 -maxdepth 1 ! -name .procession -exec rm -rf -- {} + || return 1
+    mv -- "$1" "${1%/*}/$last" && rm -rf -- "${1%/*}/$last"
 }
 for directory; do
     remove "$directory" || { chmod -R u+rwx "$directory"; sleep 1; remove "$directory"; }

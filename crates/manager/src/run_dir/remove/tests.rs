@@ -276,7 +276,7 @@ impl System for Fake {
 
 fn terms() -> Terms<'static> {
     Terms {
-        last: None,
+        kept: None,
         deadline: u64::MAX,
         salt: SALT,
     }
@@ -465,28 +465,32 @@ fn what_changes_meanwhile_is_removed_as_what_it_is() {
 }
 
 #[test]
-fn what_is_to_go_last_stays_while_anything_else_does() {
+fn what_is_kept_stays_with_the_directory_and_nothing_else_does() {
     let fake = Fake::new();
     let top = fake.top().expect("there");
-    fake.file(top, ".last");
-    fake.file(top, "file");
+    let (root, directory) = (fake.opened(ROOT), fake.opened(top));
+    let empty = |terms| remove_open(&fake, &directory, (&root, c"top"), terms);
+    fake.file(top, ".kept");
+    fake.file(
+        fake.directory(fake.directory(top, "inner"), "inner"),
+        "file",
+    );
     let mounted = fake.directory(top, "mounted");
     fake.with(mounted, |node| node.is_mount_point = true);
-    let terms = Terms {
-        last: Some(c".last"),
+    let kept = Terms {
+        kept: Some(c".kept"),
         ..terms()
     };
-    fake.remove_top(terms).expect_err("something is mounted");
-    assert_eq!(fake.names(top), [".last", "mounted"]);
+    empty(kept).expect_err("something is mounted");
+    assert_eq!(fake.names(top), [".kept", "mounted"]);
     fake.with(mounted, |node| node.is_mount_point = false);
+    for _ in 0..2 {
+        assert_eq!(empty(kept), Ok(()));
+        assert_eq!(fake.names(top), [".kept"]);
+    }
     // Of whatever kind it is by now.
-    fake.file(fake.directory(top, ".last"), "inside");
-    let root = fake.opened(ROOT);
-    let directory = fake.opened(top);
-    assert_eq!(
-        remove_open(&fake, &directory, (&root, c"top"), terms),
-        Ok(())
-    );
+    fake.file(fake.directory(top, ".kept"), "inside");
+    assert_eq!(empty(terms()), Ok(()));
     assert_eq!(fake.top(), None);
 }
 
