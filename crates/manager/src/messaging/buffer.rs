@@ -244,6 +244,8 @@ pub(crate) struct Buffer {
     segments: VecDeque<Segment>,
     held: usize,
     held_bytes: u64,
+    /// Segments that are errors.
+    errors: usize,
     lost: u64,
     /// All that ever were.
     dropped: u64,
@@ -265,6 +267,7 @@ impl Buffer {
             segments: VecDeque::new(),
             held: 0,
             held_bytes: 0,
+            errors: 0,
             lost: 0,
             dropped: 0,
             ended: false,
@@ -349,15 +352,35 @@ impl Buffer {
     }
 
     /// Appends what is no message. Of runs that began and wrote nothing only the last is told: there may be any
-    /// number of them.
+    /// number of them. As many errors are held as messages: a child that writes nothing but lines over the
+    /// limit must not fill the memory. The oldest goes then, and counts as a lost message.
     pub(crate) fn push_error(&mut self, error: ReceiveMessageError) -> Option<Waker> {
         if let ReceiveMessageError::NewRun(_) = error
             && let Some(Segment::Error(ReceiveMessageError::NewRun(_))) = self.segments.back()
         {
             self.segments.pop_back();
+            self.errors -= 1;
         }
         self.segments.push_back(Segment::Error(error));
+        self.errors += 1;
+        self.drop_oldest_errors();
         self.waker.take()
+    }
+
+    fn drop_oldest_errors(&mut self) {
+        while self.errors > self.limits.messages.max(1) {
+            let is_error = |segment: &Segment| matches!(segment, Segment::Error(_));
+            let Some(at) = self.segments.iter().position(is_error) else {
+                return;
+            };
+            if let Some(Segment::Error(error)) = self.segments.remove(at)
+                && !matches!(error, ReceiveMessageError::NewRun(_))
+            {
+                self.lost += 1;
+                self.dropped += 1;
+            }
+            self.errors -= 1;
+        }
     }
 
     pub(crate) fn end(&mut self) -> Option<Waker> {
@@ -385,7 +408,7 @@ impl Buffer {
                         self.segments.remove(at);
                     }
                 }
-                // Errors are few and say what no message can.
+                // Errors say what no message can, and have a bound of their own.
                 Some(Segment::Error(_)) => at += 1,
                 None => break,
             }
@@ -428,7 +451,10 @@ impl Buffer {
                 Taken::Run(taken)
             }
             Some(Segment::Error(_)) => match self.segments.pop_front() {
-                Some(Segment::Error(error)) => Taken::Error(error),
+                Some(Segment::Error(error)) => {
+                    self.errors -= 1;
+                    Taken::Error(error)
+                }
                 _ => Taken::Empty,
             },
             None if self.ended => Taken::Ended,
@@ -462,9 +488,11 @@ impl Buffer {
         self.held += std::mem::take(&mut other.held);
         self.held_bytes += std::mem::take(&mut other.held_bytes);
         self.lost += std::mem::take(&mut other.lost);
+        self.errors += std::mem::take(&mut other.errors);
         let mut segments = std::mem::take(&mut other.segments);
         segments.append(&mut self.segments);
         self.segments = segments;
+        self.drop_oldest_errors();
         if !self.blocks() {
             self.drop_oldest();
         }
