@@ -312,10 +312,8 @@ impl Launch {
             watchdog: Some(time),
         }) = cmd.readiness()
         {
-            command.env(
-                WATCHDOG_USEC,
-                (*time).min(clock::LONGEST).as_micros().to_string(),
-            );
+            let micros = (*time).min(clock::LONGEST).as_micros();
+            command.env(WATCHDOG_USEC, micros.to_string());
         }
         let inherited: Option<OsString> = std::env::var_os(PROCESSION_TREE);
         let run = u32::try_from(self.run).unwrap_or(u32::MAX);
