@@ -1,9 +1,10 @@
-//! Compiles the helper (`src/helper`) to a small static program, which the library then holds as bytes.
+//! Compiles the helper (`src/helper`) to a small static program, which the library then holds as
+//! bytes.
 //!
-//! It takes nothing but the compiler of this build: the linker that comes with it (`rust-lld`) where
-//! there is one, and otherwise the C compiler or linker that the build links with. Where the helper cannot be
-//! compiled, the build goes on with a warning and a library that has none: managers then need the
-//! path of a helper.
+//! It takes nothing but the compiler of this build: the linker that comes with it (`rust-lld`)
+//! where there is one, and otherwise the C compiler or linker that the build links with. Where the
+//! helper cannot be compiled, the build goes on with a warning and a library that has none:
+//! managers then need the path of a helper.
 
 use std::env;
 use std::ffi::OsString;

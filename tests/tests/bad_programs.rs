@@ -323,8 +323,8 @@ fn a_program_that_is_a_fifo_or_a_socket() {
 /// For a start that does not hang to come to its preparation, on a busy machine too.
 const LONG_ENOUGH: Duration = Duration::from_secs(2);
 
-/// Hangs in its preparation, as on a file system that does not answer, from the run on that is named until it
-/// is let go.
+/// Hangs in its preparation, as on a file system that does not answer, from the run on that is
+/// named until it is let go.
 struct Hangs {
     cmd: Cmd,
     from: u64,

@@ -381,8 +381,8 @@ fn a_full_disk_by_the_file_route() {
     });
 }
 
-/// A hole of terabytes costs a child one system call. On a runtime of one thread, a query of it is answered,
-/// and neither the exit nor the shutdown waits for one that counts.
+/// A hole of terabytes costs a child one system call. On a runtime of one thread, a query of it is
+/// answered, and neither the exit nor the shutdown waits for one that counts.
 #[test]
 fn a_hole_of_terabytes_holds_nothing_up() {
     const LENGTH: u64 = 2 << 40;

@@ -1,6 +1,6 @@
-//! A child's child that leaves as a daemon does (forks twice, leads a session of its own, has another
-//! name) is found all the same, and counted. One that becomes root under a parent that is not cannot be killed, and is
-//! told of.
+//! A child's child that leaves as a daemon does (forks twice, leads a session of its own, has
+//! another name) is found all the same, and counted. One that becomes root under a parent that is
+//! not cannot be killed, and is told of.
 //!
 //! Serial: processes are known by what the whole machine has of them.
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]

@@ -160,8 +160,8 @@ async fn another_comes_and_goes(test: &Checked) {
     other.wait().within("the exit").await.unwrap();
 }
 
-/// Points its environment to 2 GiB of memory that it never touches (`PR_SET_MM_MAP(2const)` needs no rights), as
-/// nobody where it may.
+/// Points its environment to 2 GiB of memory that it never touches (`PR_SET_MM_MAP(2const)` needs
+/// no rights), as nobody where it may.
 const HAS_A_LARGE_ENVIRON: &str = r#"
 import ctypes, os, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -204,8 +204,8 @@ fn an_environment_of_2_gib_is_read_by_nobody() {
     });
 }
 
-/// A line is as long as its child makes it: of a gibibyte, which is a hole on the file route and costs the child
-/// nothing, no more than the limit on lines becomes memory, whoever reads it.
+/// A line is as long as its child makes it: of a gibibyte, which is a hole on the file route and
+/// costs the child nothing, no more than the limit on lines becomes memory, whoever reads it.
 #[test]
 fn a_line_of_a_gibibyte_costs_its_limit() {
     let _alone = alone();

@@ -122,7 +122,8 @@ pub enum Verdict {
     Skipped(String),
 }
 
-/// A check, and how it went. Its `Display` is the line of the report, with what the child wrote escaped.
+/// A check, and how it went. Its `Display` is the line of the report, with what the child wrote
+/// escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outcome {
@@ -136,7 +137,8 @@ pub struct Outcome {
     pub transport: Transport,
     /// How it went.
     pub verdict: Verdict,
-    /// The end of what the child wrote to its standard error, as it wrote it: 8 lines and 16 KiB at most.
+    /// The end of what the child wrote to its standard error, as it wrote it: 8 lines and 16 KiB at
+    /// most.
     pub log: String,
 }
 

@@ -3,8 +3,9 @@
 //! Each error names the thing that failed and, where there is one, the remedy. All of them are
 //! `#[non_exhaustive]`: later versions may tell more causes apart.
 //!
-//! Shown, an error is one line (with [`LastLines`] some, each marked), and what a child or another user
-//! chose of it is [escaped](procession_wire::escape) and shortened. The fields hold it as it is.
+//! Shown, an error is one line (with [`LastLines`] some, each marked), and what a child or another
+//! user chose of it is [escaped](procession_wire::escape) and shortened. The fields hold it as it
+//! is.
 
 mod request;
 
@@ -27,8 +28,9 @@ pub(crate) const NO_MANAGER: &str =
 
 /// Why a process could not be started.
 ///
-/// Whatever the cause, nothing is left behind: no process, no run directory, no descriptor. Only of one that has
-/// [timed out](Self::TimedOut) there are a thread and a run directory until its hanging ends.
+/// Whatever the cause, nothing is left behind: no process, no run directory, no descriptor. Only of
+/// one that has [timed out](Self::TimedOut) there are a thread and a run directory until its
+/// hanging ends.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpawnProcessError {
@@ -79,8 +81,8 @@ pub enum SpawnProcessError {
         source: io::Error,
     },
     /// It was not started within the manager's
-    /// [`spawn_timeout`](crate::ProcessManagerBuilder::spawn_timeout), and was given up. Should it start after all, it
-    /// is killed at once, and its run directory is removed then.
+    /// [`spawn_timeout`](crate::ProcessManagerBuilder::spawn_timeout), and was given up. Should it
+    /// start after all, it is killed at once, and its run directory is removed then.
     #[error(
         "cannot start {program}: given up after {bound:?} while {doing}: is there a file system that does not answer? `ProcessManagerBuilder::spawn_timeout` sets the bound"
     )]
@@ -349,9 +351,9 @@ pub enum KeepLogsError {
     /// The process has not ended, or its output is still being read: kill it, or wait for it, first.
     #[error("process {0} has not finished: kill it or wait for it before moving its logs")]
     StillRunning(ProcessId),
-    /// The directory or a file in it could not be made or written, where what was there already is not
-    /// replaced; or a file to which a log was moved before is gone, or was changed since; or the process was
-    /// removed meanwhile. All logs are where they were.
+    /// The directory or a file in it could not be made or written, where what was there already is
+    /// not replaced; or a file to which a log was moved before is gone, or was changed since; or
+    /// the process was removed meanwhile. All logs are where they were.
     #[error(
         "cannot keep a log: {}: {}",
         Escaped::new(path),
@@ -403,8 +405,9 @@ pub enum KillProcessError {
     #[error("{NO_MANAGER}")]
     ManagerCommunicationError,
     /// Not all of the process has ended within [`KILL_BOUND`](crate::KILL_BOUND), or
-    /// [`DENIED_BOUND`](crate::DENIED_BOUND) where it may not be killed. The process stays known to the
-    /// manager, its input is closed, and its exit is told when it comes. Another kill tries again.
+    /// [`DENIED_BOUND`](crate::DENIED_BOUND) where it may not be killed. The process stays known to
+    /// the manager, its input is closed, and its exit is told when it comes. Another kill tries
+    /// again.
     #[error("process {id} was killed and has not ended: {}", List(left))]
     NotEnded {
         /// The process.
@@ -427,9 +430,9 @@ pub enum StopProcessError {
     #[error("{NO_MANAGER}")]
     ManagerCommunicationError,
     /// Not all of the process has ended: it was killed at the end of its grace, and
-    /// [`KILL_BOUND`](crate::KILL_BOUND) later, or [`DENIED_BOUND`](crate::DENIED_BOUND) where it may not
-    /// be killed, something is left. The process stays known to the manager, its input is closed, and its
-    /// exit is told when it comes. Another stop kills it again.
+    /// [`KILL_BOUND`](crate::KILL_BOUND) later, or [`DENIED_BOUND`](crate::DENIED_BOUND) where it
+    /// may not be killed, something is left. The process stays known to the manager, its input is
+    /// closed, and its exit is told when it comes. Another stop kills it again.
     #[error("process {id} was stopped and has not ended: {}", List(left))]
     NotEnded {
         /// The process.
@@ -529,7 +532,8 @@ pub enum RunError {
     ManagerCommunicationError,
 }
 
-/// Why the manager, a group or a pool could not be ended whole, or the list of processes not be had.
+/// Why the manager, a group or a pool could not be ended whole, or the list of processes not be
+/// had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManagerError {

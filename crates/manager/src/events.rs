@@ -29,8 +29,8 @@ use crate::supervision::PermanentEnd;
 
 /// Something that happened to a process, or to the manager.
 ///
-/// Shown, it is one line: what a child chose of it is [escaped](procession_wire::Escaped). The fields hold
-/// that as it is.
+/// Shown, it is one line: what a child chose of it is [escaped](procession_wire::Escaped). The
+/// fields hold that as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -70,8 +70,9 @@ pub enum Event {
         /// The process.
         id: ProcessId,
     },
-    /// It was killed, and this is left of it: itself, where it has not [exited](Self::Exited), or what it had
-    /// started. It is told again after each attempt to end it. Where it exits after all, that is told as ever.
+    /// It was killed, and this is left of it: itself, where it has not [exited](Self::Exited), or
+    /// what it had started. It is told again after each attempt to end it. Where it exits after
+    /// all, that is told as ever.
     NotEnded {
         /// The process.
         id: ProcessId,
@@ -122,10 +123,10 @@ pub enum Event {
     },
     /// At the start of the manager something was found that a dead manager had left.
     Swept(Swept),
-    /// Lines of a log are lost, or may be: they cannot be written, as on a full disk, or something has
-    /// truncated or removed a file, or only the end of the log of a process that has failed was
-    /// [kept](crate::ProcessManagerBuilder::keep_failed_logs). The process goes on, and so does its log where that
-    /// is possible.
+    /// Lines of a log are lost, or may be: they cannot be written, as on a full disk, or something
+    /// has truncated or removed a file, or only the end of the log of a process that has failed was
+    /// [kept](crate::ProcessManagerBuilder::keep_failed_logs). The process goes on, and so does its
+    /// log where that is possible.
     LogFault {
         /// The process.
         id: ProcessId,

@@ -186,8 +186,8 @@ impl ProcessManagerHandle {
     /// that fails is no error here; see [`RunOutput::success`].
     ///
     /// A stream that the `Cmd` gives another use (messages, logs, a file) is left to that. The
-    /// process is removed afterwards; one that was killed and does not end, when it has ended. Cancel safe: if the future is dropped, the process is killed
-    /// and removed.
+    /// process is removed afterwards; one that was killed and does not end, when it has ended.
+    /// Cancel safe: if the future is dropped, the process is killed and removed.
     ///
     /// # Errors
     ///

@@ -23,11 +23,11 @@
 //! without frames the end of input and SIGTERM at once; SIGKILL to the tree at the end of the grace.
 //! A second stop may only shorten, a kill escalates at once.
 //!
-//! **Killing** signals the process itself first, before anything is looked for, and closes its input.
-//! A process that is there when [`KILL_BOUND`] is over ([`DENIED_BOUND`] where the kernel refuses the
-//! signal) is told of as left ([`ProcessState::Stuck`]). Whoever waits for its end is answered then, and
-//! its exit is still told when it comes. Another stop or kill tries again, with the same bound. At the
-//! end of the manager it is let go.
+//! **Killing** signals the process itself first, before anything is looked for, and closes its
+//! input. A process that is there when [`KILL_BOUND`] is over ([`DENIED_BOUND`] where the kernel
+//! refuses the signal) is told of as left ([`ProcessState::Stuck`]). Whoever waits for its end is
+//! answered then, and its exit is still told when it comes. Another stop or kill tries again, with
+//! the same bound. At the end of the manager it is let go.
 //!
 //! **Starting**: a process that has to show that it has started (by a hello, by being ready) is stopped when
 //! it has not done so in time, or when what it writes is not believed before that.
@@ -53,13 +53,13 @@ pub use report::{ExitCause, ExitReport, OutputState, ResourceUsage};
 use crate::clock::after;
 use crate::model::command::Leftovers;
 
-/// How long a process may take to be gone after it was killed, before whoever waits for its end is told
-/// that it is left: 5 seconds. After its exit all that it has started has 4 seconds, counted from when
-/// something of it last went.
+/// How long a process may take to be gone after it was killed, before whoever waits for its end is
+/// told that it is left: 5 seconds. After its exit all that it has started has 4 seconds, counted
+/// from when something of it last went.
 pub const KILL_BOUND: Duration = Duration::from_secs(5);
 
-/// The same where the kernel refuses the signal (`EPERM`, see `kill(2)`): 500 ms, in which the process may
-/// end by the end of its input.
+/// The same where the kernel refuses the signal (`EPERM`, see `kill(2)`): 500 ms, in which the
+/// process may end by the end of its input.
 pub const DENIED_BOUND: Duration = Duration::from_millis(500);
 
 /// Where a process is in its life.
@@ -72,8 +72,8 @@ pub enum ProcessState {
     Running,
     /// It is being ended.
     Stopping,
-    /// It was killed, and has not ended within [`KILL_BOUND`]; see [`ProcessInfo::left`](crate::ProcessInfo::left).
-    /// Its exit is told when it comes.
+    /// It was killed, and has not ended within [`KILL_BOUND`]; see
+    /// [`ProcessInfo::left`](crate::ProcessInfo::left). Its exit is told when it comes.
     Stuck,
     /// It has exited; its output is still being read.
     Exited,
@@ -445,8 +445,8 @@ impl Lifecycle {
         }
     }
 
-    /// Kills the process itself, closes its input, and kills its tree. One that is being killed has no more
-    /// time by that, and one that was told of as left has it all again.
+    /// Kills the process itself, closes its input, and kills its tree. One that is being killed has
+    /// no more time by that, and one that was told of as left has it all again.
     fn kill_now(&mut self, since: Instant, now: Instant) -> Vec<Effect> {
         let (known, stuck) = match self.phase {
             Phase::Killing { until, .. } => (until, until.is_none()),
@@ -516,7 +516,8 @@ impl Lifecycle {
         ];
         let wanted = self.cause.is_some() || self.plan.leftovers == Leftovers::Kill;
         let idle = self.hunting == Hunting::No;
-        // Where a hunt after a kill has left something, the process itself may have been all of that.
+        // Where a hunt after a kill has left something, the process itself may have been all of
+        // that.
         let is_extinct = killing && self.hunted.is_some() && !self.left;
         if wanted && idle && !is_extinct {
             let urgent = self.cause.is_some();

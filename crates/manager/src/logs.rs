@@ -7,10 +7,11 @@
 //!                        queries, followers, hooks ◄─ lines ◄─ view of what is kept
 //! ```
 //!
-//! Nothing that reads can hold up the child: readers look at a [`view`] of what is kept, on threads of
-//! the [pool](crate::process::pool), and find lines by number and time through sparse records
-//! ([`index`], read by [`records`]). Followers are only told that there is more ([`log`]), and read it back ([`follow`]).
-//! No lock is held over a system call: locks guard what was counted, and work on a log goes by [`turn`].
+//! Nothing that reads can hold up the child: readers look at a [`view`] of what is kept, on threads
+//! of the [pool](crate::process::pool), and find lines by number and time through sparse records
+//! ([`index`], read by [`records`]). Followers are only told that there is more ([`log`]), and read
+//! it back ([`follow`]). No lock is held over a system call: locks guard what was counted, and work
+//! on a log goes by [`turn`].
 //!
 //! Memory: a log holds 100 bytes or so for each segment, and up to 256 records of 32 bytes; the others are in
 //! a file beside the segment, 16 bytes for each chunk that arrived. The file route holds 32 bytes for each
@@ -139,7 +140,8 @@ impl Logs {
         Some(bounds.of_lines(page.lines()))
     }
 
-    /// Their files go: what cannot be read from now on is nobody's fault, and nothing is moved any more.
+    /// Their files go: what cannot be read from now on is nobody's fault, and nothing is moved any
+    /// more.
     pub(crate) async fn removed(&self, pool: &Pool) {
         let files = self.all.iter().filter_map(|log| log.set_removed());
         let files: Vec<_> = files.collect();
@@ -160,8 +162,8 @@ impl Logs {
         Ok(log.follow(from, pool))
     }
 
-    /// Moves all of them to files in this directory, which is made if it is not there. Goes on when this is
-    /// dropped once it was polled.
+    /// Moves all of them to files in this directory, which is made if it is not there. Goes on when
+    /// this is dropped once it was polled.
     pub(crate) async fn keep(
         &self,
         directory: &Path,
@@ -171,8 +173,8 @@ impl Logs {
         self.keep_as(true, directory, bounds, pool).await
     }
 
-    /// The same, unless they were moved before. Of a log on the file route no more than the last so many bytes
-    /// of data are kept. Given up when this is dropped.
+    /// The same, unless they were moved before. Of a log on the file route no more than the last so
+    /// many bytes of data are kept. Given up when this is dropped.
     pub(crate) async fn keep_once(
         &self,
         directory: &Path,

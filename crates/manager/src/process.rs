@@ -331,8 +331,9 @@ impl Process {
             .map_or(0, |unended| unended.times)
     }
 
-    /// Resolves with the report once nothing of it is left or its output has been read (`drained`), or with
-    /// what does not end, told more than `before` times; `None` if the manager went away without either.
+    /// Resolves with the report once nothing of it is left or its output has been read (`drained`),
+    /// or with what does not end, told more than `before` times; `None` if the manager went away
+    /// without either.
     pub(crate) async fn end_or_left(&self, before: u32, drained: bool) -> Option<ProcessEnd> {
         self.when(|status| {
             let report = status.report.clone().filter(|report| {

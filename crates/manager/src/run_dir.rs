@@ -246,8 +246,8 @@ impl Drop for ManagerDir {
 }
 
 impl ManagerDir {
-    /// Ends what is left of the manager, as the drop does, and says what of it does not end. Blocking: see
-    /// [`extinguish`].
+    /// Ends what is left of the manager, as the drop does, and says what of it does not end.
+    /// Blocking: see [`extinguish`].
     pub(crate) fn end(mut self) -> Vec<LeftProcess> {
         self.end_once()
     }

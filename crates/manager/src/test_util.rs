@@ -124,7 +124,8 @@ impl ScriptedChild {
         self
     }
 
-    /// No signal ends it, not even SIGKILL, as what waits in the kernel is not ended. It ends with its script, or when it is let go.
+    /// No signal ends it, not even SIGKILL, as what waits in the kernel is not ended. It ends with
+    /// its script, or when it is let go.
     #[cfg(test)]
     pub(crate) fn outlives_kill(mut self) -> Self {
         self.outlives_kill = true;

@@ -1,9 +1,9 @@
 //! [`Escaped`]: text that somebody else chose, shown so that it can do nothing to who looks at it.
 //!
-//! A child chooses what it writes, a user of the machine what a file is called. Shown as it is, such a
-//! text can set the title of a terminal, hide or reorder what stands beside it, or look like another
-//! line of a log. Every `Display` of these crates that shows such a text shows it through [`Escaped`];
-//! what gives the text itself, such as `LogLine::text`, gives it as it is.
+//! A child chooses what it writes, a user of the machine what a file is called. Shown as it is,
+//! such a text can set the title of a terminal, hide or reorder what stands beside it, or look like
+//! another line of a log. Every `Display` of these crates that shows such a text shows it through
+//! [`Escaped`]; what gives the text itself, such as `LogLine::text`, gives it as it is.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
@@ -13,13 +13,14 @@ const MARK: &str = "  | ";
 
 /// Shows a text on one line and without characters that are not seen, shortened.
 ///
-/// - Control characters, C1 among them, line and paragraph separators, and characters that reorder or
-///   hide text (see [`is_hidden`]) come out as in Rust's string literals: `\n`, `\u{1b}`, `\u{202e}`.
+/// - Control characters, C1 among them, line and paragraph separators, and characters that reorder
+///   or hide text (see [`is_hidden`]) come out as in Rust's string literals: `\n`, `\u{1b}`,
+///   `\u{202e}`.
 /// - Bytes that are not UTF-8 come out as `\xff`.
-/// - A backslash stays as it is, so that what was escaped once is not escaped again. What comes out is
-///   for people to read and not to be read back.
-/// - After [`LIMIT`](Self::LIMIT) bytes of the text, unless set otherwise, follows how many were left
-///   out.
+/// - A backslash stays as it is, so that what was escaped once is not escaped again. What comes out
+///   is for people to read and not to be read back.
+/// - After [`LIMIT`](Self::LIMIT) bytes of the text, unless set otherwise, follows how many were
+///   left out.
 ///
 /// ```
 /// use procession_wire::Escaped;
@@ -81,8 +82,8 @@ impl<'a> Escaped<'a> {
         self.limit(256)
     }
 
-    /// Shows each of its lines on a line of its own, marked with `  | ` from the second on, so that it
-    /// is seen where the text ends.
+    /// Shows each of its lines on a line of its own, marked with `  | ` from the second on, so that
+    /// it is seen where the text ends.
     pub fn lines(mut self) -> Self {
         self.lines = true;
         self
@@ -144,8 +145,8 @@ struct Escaping<'f, 'o> {
 }
 
 impl Escaping<'_, '_> {
-    /// Whether there is room for something of this length. After the first that has none nothing more
-    /// is shown.
+    /// Whether there is room for something of this length. After the first that has none nothing
+    /// more is shown.
     fn takes(&mut self, len: usize) -> bool {
         if len <= self.left {
             self.left -= len;
@@ -200,10 +201,10 @@ impl Write for Escaping<'_, '_> {
 
 /// Whether a character is not seen where it is shown, or changes what is seen beside it.
 ///
-/// These are the control characters (C0, DEL, C1), the line and paragraph separators, the interlinear
-/// annotation marks, and what Unicode calls `Default_Ignorable_Code_Point` (soft hyphen, zero-width
-/// characters, all controls of the writing direction, fillers, tags), but for the variation selectors
-/// U+FE00 to U+FE0F, which ordinary text has for its symbols.
+/// These are the control characters (C0, DEL, C1), the line and paragraph separators, the
+/// interlinear annotation marks, and what Unicode calls `Default_Ignorable_Code_Point` (soft
+/// hyphen, zero-width characters, all controls of the writing direction, fillers, tags), but for
+/// the variation selectors U+FE00 to U+FE0F, which ordinary text has for its symbols.
 ///
 /// ```
 /// use procession_wire::escape::is_hidden;

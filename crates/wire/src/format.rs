@@ -78,8 +78,8 @@ pub enum Encoding {
 /// # }
 /// ```
 ///
-/// A reason has 1,024 bytes at most of what the format says of it, [escaped](crate::Escaped): it may quote
-/// the payload.
+/// A reason has 1,024 bytes at most of what the format says of it, [escaped](crate::Escaped): it
+/// may quote the payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SerdeError {

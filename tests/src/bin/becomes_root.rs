@@ -1,5 +1,5 @@
-//! Becomes root for good, where its file has the set-user-ID bit and is root's, and then another program:
-//! `becomes_root PROGRAM ARGUMENTS…`.
+//! Becomes root for good, where its file has the set-user-ID bit and is root's, and then another
+//! program: `becomes_root PROGRAM ARGUMENTS…`.
 
 use std::env;
 use std::os::unix::process::CommandExt as _;

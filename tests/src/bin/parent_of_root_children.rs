@@ -1,7 +1,8 @@
-//! A parent without root's rights whose children become root: `parent_of_root_children WORKING_DIRECTORY BECOMES_ROOT`,
-//! of which the last is that fixture with the set-user-ID bit. It cannot kill them, and checks that everything that ends
-//! processes says so in its time. Prints `left PID` for each that it has left, and `done`; when it is told a line, it waits for the
-//! ends of all of them.
+//! A parent without root's rights whose children become root: `parent_of_root_children
+//! WORKING_DIRECTORY BECOMES_ROOT`, of which the last is that fixture with the set-user-ID bit. It
+//! cannot kill them, and checks that everything that ends processes says so in its time. Prints
+//! `left PID` for each that it has left, and `done`; when it is told a line, it waits for the ends
+//! of all of them.
 
 use std::env;
 use std::error::Error;

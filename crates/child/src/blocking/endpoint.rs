@@ -335,8 +335,8 @@ impl Endpoint {
 }
 
 impl Inbox {
-    /// Takes the role, if it is free and there is room for what is read. Where there is none, a thread that
-    /// takes messages has the others woken.
+    /// Takes the role, if it is free and there is room for what is read. Where there is none, a
+    /// thread that takes messages has the others woken.
     pub(super) fn take_reader(&mut self) -> Option<ReadEnd> {
         let full = self.session.is_full();
         self.reader.take_if(|_| !full)

@@ -321,7 +321,8 @@ impl Session {
             FrameHead::Message if self.state == State::Open => {
                 let message = Message::from_bytes(input.take(frame.payload, frame.end));
                 if let Some(credit) = &mut self.credit {
-                    // More than was granted is held and accounted for like the rest, while there is room.
+                    // More than was granted is held and accounted for like the rest, while there is
+                    // room.
                     let _ = credit.messages.received(len);
                 }
                 self.arrived.push_back(Ok(message));

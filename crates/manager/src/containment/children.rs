@@ -1,8 +1,8 @@
 //! The children of one process, without a scan.
 //!
-//! The kernel gives the children of a process that ends another parent. So what is to be found by its
-//! parent is noted before that is killed, by `/proc/<pid>/task/<tid>/children` (`proc_tid_children(5)`),
-//! which waits for nobody.
+//! The kernel gives the children of a process that ends another parent. So what is to be found by
+//! its parent is noted before that is killed, by `/proc/<pid>/task/<tid>/children`
+//! (`proc_tid_children(5)`), which waits for nobody.
 
 use std::fs::{self, File};
 use std::io::Read as _;

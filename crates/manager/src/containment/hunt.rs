@@ -8,11 +8,12 @@
 //! ```
 //!
 //! Signals go by `pidfd_send_signal(2)`, to a descriptor whose process was seen to have the scanned
-//! start and tags: a number that was used again meanwhile is left alone. What may not be signalled counts as
-//! not there, and is told of at the end as what does not go is: by its number, its name and the reason.
+//! start and tags: a number that was used again meanwhile is left alone. What may not be signalled
+//! counts as not there, and is told of at the end as what does not go is: by its number, its name
+//! and the reason.
 //!
-//! A hunt without progress is given up after 4 seconds, and any after 30: a tree that starts processes
-//! faster than they are found is told of as left, too.
+//! A hunt without progress is given up after 4 seconds, and any after 30: a tree that starts
+//! processes faster than they are found is told of as left, too.
 //!
 //! Where the tree has a cgroup, each round kills that first, by its `cgroup.kill`, and the hunt goes on
 //! until it is empty too. What was in it counts once, whichever way it was found.
@@ -324,8 +325,8 @@ fn sent(result: Result<(), Errno>) -> Sent {
 
 /// SIGKILLs a whole tree, and what is in its cgroup, on the calling thread, without a runtime.
 ///
-/// Blocks for two scans at least, a few milliseconds; gives up after 4 seconds in which nothing more was
-/// killed and nothing went, and after 30 seconds whatever went.
+/// Blocks for two scans at least, a few milliseconds; gives up after 4 seconds in which nothing
+/// more was killed and nothing went, and after 30 seconds whatever went.
 pub(crate) fn extinguish(tree: Tree, group: Option<Arc<Group>>) -> Outcome {
     let outcomes = extinguish_all([Hunt::new(tree, group)]);
     outcomes.into_iter().next().unwrap_or_default()

@@ -21,8 +21,8 @@ pub struct LeftProcess {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LeftReason {
-    /// The kernel refuses the signal (`EPERM`, see `kill(2)`): the process has become another user, as a
-    /// set-user-ID program does.
+    /// The kernel refuses the signal (`EPERM`, see `kill(2)`): the process has become another user,
+    /// as a set-user-ID program does.
     NotPermitted {
         /// The user that it runs as (its effective user), where that is known.
         user: Option<u32>,
@@ -32,14 +32,14 @@ pub enum LeftReason {
         /// The tracer.
         tracer: u32,
     },
-    /// The process got SIGKILL and is still there. Mostly it waits in the kernel for a device or a file
-    /// system (state `D`, see `proc_pid_stat(5)`).
+    /// The process got SIGKILL and is still there. Mostly it waits in the kernel for a device or a
+    /// file system (state `D`, see `proc_pid_stat(5)`).
     DoesNotDie,
 }
 
 impl LeftProcess {
-    /// Looks at a process that should be gone: `None` where it is, or only waits to be reaped. `denied`: it
-    /// may not be killed.
+    /// Looks at a process that should be gone: `None` where it is, or only waits to be reaped.
+    /// `denied`: it may not be killed.
     pub(crate) fn look(pid: Pid, denied: bool) -> Option<Self> {
         let mut text = Vec::new();
         let read = File::open(format!("/proc/{pid}/status"))
@@ -94,8 +94,8 @@ impl LeftProcess {
         self.pid
     }
 
-    /// The name of its program, of which the kernel keeps 15 bytes (`comm` in `proc_pid_comm(5)`). The
-    /// process itself can change it to anything; [`Display`](fmt::Display) shows it escaped.
+    /// The name of its program, of which the kernel keeps 15 bytes (`comm` in `proc_pid_comm(5)`).
+    /// The process itself can change it to anything; [`Display`](fmt::Display) shows it escaped.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -1,14 +1,15 @@
 //! One look at all processes, by which any number of trees can be told apart.
 //!
-//! Of each process its `stat` is read, and its `environ` unless it is a zombie or a kernel thread. See
-//! `proc_pid_stat(5)` and `proc_pid_environ(5)`. The second is whatever the process has made of its memory
-//! (`PR_SET_MM_MAP(2const)` needs no rights), so it is [searched](tags) in pieces, 8 MiB of it at most, by a
-//! [thread](reader) that is given up where it does not come: what follows is not seen, and such a process counts by its
-//! group and its parents alone. Where many have ended together and wait to be reaped, their
-//! numbers mostly follow each other: after a zombie the next process is first asked by a pidfd whether it
-//! has ended too, at a fifth of the cost, and nothing else of a zombie is of use (it has no children any more). A process that goes away meanwhile, or whose files
-//! are not for us to read, has what could be read of it; only a lack of descriptors or memory makes
-//! a scan fail, since it would look like a world without processes.
+//! Of each process its `stat` is read, and its `environ` unless it is a zombie or a kernel thread.
+//! See `proc_pid_stat(5)` and `proc_pid_environ(5)`. The second is whatever the process has made of
+//! its memory (`PR_SET_MM_MAP(2const)` needs no rights), so it is [searched](tags) in pieces, 8 MiB
+//! of it at most, by a [thread](reader) that is given up where it does not come: what follows is
+//! not seen, and such a process counts by its group and its parents alone. Where many have ended
+//! together and wait to be reaped, their numbers mostly follow each other: after a zombie the next
+//! process is first asked by a pidfd whether it has ended too, at a fifth of the cost, and nothing
+//! else of a zombie is of use (it has no children any more). A process that goes away meanwhile, or
+//! whose files are not for us to read, has what could be read of it; only a lack of descriptors or
+//! memory makes a scan fail, since it would look like a world without processes.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -40,8 +41,8 @@ const PF_EXITING: u32 = 0x4;
 const PF_KTHREAD: u32 = 0x0020_0000;
 /// As much of a file is read at once, and of all but an environment altogether, in bytes.
 const BUFFER: usize = 16 * 1024;
-/// As much of an environment is searched, in bytes. A program is started with 6 MiB at most, arguments
-/// included (`_STK_LIM / 4 * 3` in the kernel's `fs/exec.c`).
+/// As much of an environment is searched, in bytes. A program is started with 6 MiB at most,
+/// arguments included (`_STK_LIM / 4 * 3` in the kernel's `fs/exec.c`).
 const MAX_ENVIRON: usize = 8 * 1024 * 1024;
 /// As many threads of a process whose first has ended are asked for its environment.
 const MAX_THREADS: usize = 16;
@@ -384,8 +385,9 @@ impl ProcReader {
         Ok(memory)
     }
 
-    /// Searches the environment of a process for its tags, and gives the bytes that were there; `None` where it
-    /// cannot be read. A process whose first thread has ended has its environment with the others only.
+    /// Searches the environment of a process for its tags, and gives the bytes that were there;
+    /// `None` where it cannot be read. A process whose first thread has ended has its environment
+    /// with the others only.
     fn environ(&mut self, pid: Pid, stat: &Stat, tags: &mut Vec<Tag>) -> io::Result<Option<usize>> {
         if !stat.leader_ended() {
             return self.search(pid, "environ", tags);
@@ -478,7 +480,8 @@ pub(super) fn used_up(error: &io::Error) -> bool {
         .is_some_and(|code| codes.contains(&code))
 }
 
-/// Reads as much as there is room for. The kernel fills what room there is, so that a short read is the last.
+/// Reads as much as there is room for. The kernel fills what room there is, so that a short read is
+/// the last.
 fn fill(file: &mut File, buffer: &mut Vec<u8>) -> io::Result<usize> {
     buffer.resize(BUFFER, 0);
     loop {

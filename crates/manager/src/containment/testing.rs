@@ -104,8 +104,8 @@ impl Started {
         }
     }
 
-    /// A program that has given itself an environment of so many zeros, once it has written a line; `None`
-    /// without Python, or where the kernel does not let it.
+    /// A program that has given itself an environment of so many zeros, once it has written a line;
+    /// `None` without Python, or where the kernel does not let it.
     pub(super) fn with_environ(bytes: u64) -> Option<Self> {
         let mut command = Command::new("python3");
         command.args(["-c", HAS_A_LARGE_ENVIRON, &bytes.to_string()]);

@@ -12,8 +12,9 @@ use crate::lifecycle::ExitReport;
 
 /// The last lines of a process's stderr, where that is logged: what it said before something went wrong.
 ///
-/// Ten at most, each of up to 1,000 characters. Shown, they follow what they belong to, each on a line of
-/// its own that begins with `  | `, [escaped](procession_wire::Escaped); without any it shows nothing.
+/// Ten at most, each of up to 1,000 characters. Shown, they follow what they belong to, each on a
+/// line of its own that begins with `  | `, [escaped](procession_wire::Escaped); without any it
+/// shows nothing.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct LastLines(pub(crate) Vec<String>);
 
@@ -67,8 +68,8 @@ pub enum RequestError {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// The child answered that it failed: the error of its handler, or that it panicked. The text is as
-    /// the child has sent it.
+    /// The child answered that it failed: the error of its handler, or that it panicked. The text
+    /// is as the child has sent it.
     #[error("the request failed: {}", Escaped::new(.0))]
     Failed(String),
     /// There was no reply in time. The child was told to cancel.

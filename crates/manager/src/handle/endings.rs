@@ -152,10 +152,11 @@ impl ProcessManagerHandle {
     /// at once; waits for their ends, and removes all directories. Resolves when nothing of it is
     /// left. Processes that are being started are seen out as well.
     ///
-    /// A process that was killed at the end of the grace and is there [`KILL_BOUND`](crate::KILL_BOUND)
-    /// later is let go: the shutdown ends with an error that names it. Its run directory and the
-    /// manager's, with the lock on the working directory, stay until it ends or this program does; what
-    /// is left then is for the next manager in the same working directory.
+    /// A process that was killed at the end of the grace and is there
+    /// [`KILL_BOUND`](crate::KILL_BOUND) later is let go: the shutdown ends with an error that
+    /// names it. Its run directory and the manager's, with the lock on the working directory, stay
+    /// until it ends or this program does; what is left then is for the next manager in the same
+    /// working directory.
     ///
     /// Cancel safe: once this was polled, the shutdown goes on.
     ///

@@ -85,9 +85,10 @@ impl ProcessHandle {
     /// Reads lines of its stdout log; of the merged log, where both streams are merged.
     ///
     /// A line is what ends with a newline; the last one counts without. What is not UTF-8 is shown
-    /// by U+FFFD. A line of more than [`DEFAULT_LINE_LIMIT`](crate::DEFAULT_LINE_LIMIT) bytes is cut, and
-    /// [says so](crate::LogLine::text) at its end. While the process runs these are the lines so far; after
-    /// [`wait`](Self::wait) they are all of them. Logs are readable until the process is removed.
+    /// by U+FFFD. A line of more than [`DEFAULT_LINE_LIMIT`](crate::DEFAULT_LINE_LIMIT) bytes is
+    /// cut, and [says so](crate::LogLine::text) at its end. While the process runs these are the
+    /// lines so far; after [`wait`](Self::wait) they are all of them. Logs are readable until the
+    /// process is removed.
     ///
     /// # Errors
     ///

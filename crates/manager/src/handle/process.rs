@@ -247,9 +247,10 @@ impl ProcessHandle {
     ///
     /// It is asked to end: over frames by the `stop` frame at once and SIGTERM at half the grace,
     /// else by the end of its input and SIGTERM at once. SIGTERM goes to all processes of its tree.
-    /// What is left at the end of the grace is killed. Resolves with the exit report when nothing of
-    /// the tree is left, or with an error when something is left after the grace and the
-    /// [bound](crate::KILL_BOUND) of a kill. A process that has ended already is no error: its report is what it was.
+    /// What is left at the end of the grace is killed. Resolves with the exit report when nothing
+    /// of the tree is left, or with an error when something is left after the grace and the
+    /// [bound](crate::KILL_BOUND) of a kill. A process that has ended already is no error: its
+    /// report is what it was.
     ///
     /// A second stop can only shorten the grace of the first; [`kill`](Self::kill) ends it at once.
     ///
@@ -345,10 +346,11 @@ impl ProcessHandle {
         events
     }
 
-    /// Kills it and all that it has started (`SIGKILL`), and closes its input; resolves with the exit report
-    /// when nothing of its tree is left, or with an error when something is left after
-    /// [`KILL_BOUND`](crate::KILL_BOUND). The process itself gets the signal at once, by its own pidfd,
-    /// whatever else can be found. A process that has ended already is no error: its report is what it was.
+    /// Kills it and all that it has started (`SIGKILL`), and closes its input; resolves with the
+    /// exit report when nothing of its tree is left, or with an error when something is left after
+    /// [`KILL_BOUND`](crate::KILL_BOUND). The process itself gets the signal at once, by its own
+    /// pidfd, whatever else can be found. A process that has ended already is no error: its report
+    /// is what it was.
     ///
     /// Cancel safe: once this was polled, the kill is carried out.
     ///

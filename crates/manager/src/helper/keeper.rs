@@ -11,17 +11,17 @@
 //!
 //! **What belongs to the tree** needs no look at other processes: whatever the root starts, and
 //! whatever these start, is a descendant of this process, and comes to it as a child when its own
-//! parent ends (`PR_SET_CHILD_SUBREAPER(2const)`). So the tree is gone when this process has no child
-//! any more, which `waitid(2)` says with `ECHILD`.
+//! parent ends (`PR_SET_CHILD_SUBREAPER(2const)`). So the tree is gone when this process has no
+//! child any more, which `waitid(2)` says with `ECHILD`.
 //!
-//! **Killing** goes by rounds: stop the root's group, kill every child, reap, kill again when one more
-//! has ended, or after a while, since what may not be killed now may be later. A process
-//! whose parent is killed becomes a child before its parent can be reaped, so the last round always
-//! sees what is left. Only children are ever signalled by their number: it stays taken until this
+//! **Killing** goes by rounds: stop the root's group, kill every child, reap, kill again when one
+//! more has ended, or after a while, since what may not be killed now may be later. A process whose
+//! parent is killed becomes a child before its parent can be reaped, so the last round always sees
+//! what is left. Only children are ever signalled by their number: it stays taken until this
 //! process, and no other, has reaped it.
 //!
-//! **The host** is gone when the tree's socket ends, or the host's pidfd says so (a copy of the host
-//! that it forked may hold the socket open).
+//! **The host** is gone when the tree's socket ends, or the host's pidfd says so (a copy of the
+//! host that it forked may hold the socket open).
 
 use crate::setup;
 use crate::sys::{self, Dead, Errno, Poll};
@@ -41,8 +41,8 @@ pub(crate) struct Shared {
 const FIRST_ROUND: u32 = 2;
 const LAST_ROUND: u32 = 60_000;
 
-/// Events that the socket had no room for. Commands wait while there are any, so that there is never
-/// more than one answer beside what happens once.
+/// Events that the socket had no room for. Commands wait while there are any, so that there is
+/// never more than one answer beside what happens once.
 struct Outbox {
     events: [Option<Event>; 4],
 }
@@ -125,8 +125,8 @@ impl Keeper<'_> {
                 Ok(0) => self.kill_round(false),
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
-                // Somebody has lowered our limit of descriptors (`prlimit(2)`): nothing can be waited for
-                // but children.
+                // Somebody has lowered our limit of descriptors (`prlimit(2)`): nothing can be
+                // waited for but children.
                 Err(_) => {
                     self.host_gone();
                     while sys::wait_for_any() {
@@ -221,8 +221,8 @@ impl Keeper<'_> {
         let is_first = self.next_round.is_none();
         if !self.root_is_reaped {
             if is_first && self.leads_group {
-                // All of the group at once, so that none of it forks or reaps any more: then each is killed
-                // and reaped here, and counted. SIGKILL ends what is stopped.
+                // All of the group at once, so that none of it forks or reaps any more: then each
+                // is killed and reaped here, and counted. SIGKILL ends what is stopped.
                 let _ = sys::kill(-self.root, sys::SIGSTOP);
             }
             // Before anything is looked for.
@@ -366,8 +366,8 @@ impl Keeper<'_> {
             self.flush();
         }
         if self.socket >= 0 {
-            // Closed with a command unread, the socket would be reset, and the host could read that before
-            // the last events.
+            // Closed with a command unread, the socket would be reset, and the host could read that
+            // before the last events.
             sys::stop_receiving(self.socket);
             let mut bytes = [0; Command::LENGTH];
             while sys::receive(self.socket, &mut bytes).is_ok_and(|one| one.length > 0) {}
@@ -408,20 +408,20 @@ impl Outbox {
     }
 }
 
-/// Takes the pending SIGCHLD, of which there is one at most, so that the descriptor is readable again with
-/// the next.
+/// Takes the pending SIGCHLD, of which there is one at most, so that the descriptor is readable
+/// again with the next.
 pub(crate) fn drain_signals(signals: i32) {
     let mut information = [0; 128];
     let _ = sys::read(signals, &mut information);
 }
 
-/// Calls `found` with every child of this process. Each number is that of a child for certain, so it
-/// may be signalled.
+/// Calls `found` with every child of this process. Each number is that of a child for certain, so
+/// it may be signalled.
 ///
-/// The kernel lists them in `/proc/thread-self/children`, `proc_pid_task_children(5)`. Where that is
-/// not to be had (no `/proc`, or one of another namespace), numbers are asked for one by one: from
-/// `oldest` to the newest process, and with `all` every number there is, since numbers begin again at the
-/// highest. The latter takes half a second.
+/// The kernel lists them in `/proc/thread-self/children`, `proc_pid_task_children(5)`. Where that
+/// is not to be had (no `/proc`, or one of another namespace), numbers are asked for one by one:
+/// from `oldest` to the newest process, and with `all` every number there is, since numbers begin
+/// again at the highest. The latter takes half a second.
 pub(crate) fn each_child(proc: i32, oldest: i32, all: bool, mut found: impl FnMut(i32)) {
     let mut checked = |pid: i32| {
         if sys::is_child(pid) {

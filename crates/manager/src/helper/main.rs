@@ -11,8 +11,8 @@
 //! - The **shim** ([`shim`]) is what the host starts, once for each manager. It takes requests and
 //!   forks a keeper for each. It is also the subreaper behind the keepers: what a keeper that was
 //!   killed leaves comes to the shim, which kills it.
-//! - A **keeper** ([`keeper`]) has one tree: it forks the root, reaps every process of the tree, tells
-//!   the host what happens, and kills the tree when the host says so or is gone.
+//! - A **keeper** ([`keeper`]) has one tree: it forks the root, reaps every process of the tree,
+//!   tells the host what happens, and kills the tree when the host says so or is gone.
 //! - The **set-up** ([`setup`]) is what the root does between its fork and its program.
 //!
 //! There is no standard library, no allocation and one thread. All waiting is in one `ppoll` a

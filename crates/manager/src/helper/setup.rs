@@ -1,12 +1,12 @@
 //! What the root of a tree does between its fork and its program.
 //!
-//! It takes the body from the tree's socket, and the steps of it in their order. The first that fails is
-//! told through a pipe that is close-on-exec, so that the end of the pipe without a word says that the
-//! program runs. Whatever here may wait (a file system that does not answer, a FIFO) holds up nobody
-//! else, and can be killed by the keeper.
+//! It takes the body from the tree's socket, and the steps of it in their order. The first that
+//! fails is told through a pipe that is close-on-exec, so that the end of the pipe without a word
+//! says that the program runs. Whatever here may wait (a file system that does not answer, a FIFO)
+//! holds up nobody else, and can be killed by the keeper.
 //!
-//! **Descriptors.** All that this process has is close-on-exec but 0 to 2, which are `/dev/null`: the
-//! shim has closed what it inherited, and what it makes or receives is close-on-exec from the
+//! **Descriptors.** All that this process has is close-on-exec but 0 to 2, which are `/dev/null`:
+//! the shim has closed what it inherited, and what it makes or receives is close-on-exec from the
 //! beginning. So the program has exactly the targets of [`Step::Descriptor`].
 
 use crate::sys::{self, Errno, MAX_DESCRIPTORS, Poll};

@@ -8,9 +8,9 @@
 //!                     └─────────────────────────────────────────────────┘
 //! ```
 //!
-//! A keeper watches the host itself, so the shim's end stops nothing that runs. Children of the shim
-//! that are no keepers were left by a keeper that was killed: they are killed and reaped, and so are
-//! theirs. A keeper that somebody stops is continued.
+//! A keeper watches the host itself, so the shim's end stops nothing that runs. Children of the
+//! shim that are no keepers were left by a keeper that was killed: they are killed and reaped, and
+//! so are theirs. A keeper that somebody stops is continued.
 
 use crate::keeper::{self, Shared};
 use crate::sys::{self, Errno, Poll};
@@ -25,8 +25,8 @@ struct Shim {
     /// The host's socket; -1 once it has ended.
     socket: i32,
     shared: Shared,
-    /// Which children are keepers: one bit for each process number, in pages that exist once they are
-    /// written to.
+    /// Which children are keepers: one bit for each process number, in pages that exist once they
+    /// are written to.
     keepers: &'static mut [u8],
     /// There may be children that no keeper has: when to look again, in milliseconds.
     orphans: Option<u32>,
@@ -40,8 +40,8 @@ pub(crate) fn run(socket: i32) -> ! {
     }
 }
 
-/// What must hold before anything else: nothing of the host is held, no signal but SIGKILL and SIGSTOP
-/// touches this process, and processes of the same user cannot look into it.
+/// What must hold before anything else: nothing of the host is held, no signal but SIGKILL and
+/// SIGSTOP touches this process, and processes of the same user cannot look into it.
 fn set_up(socket: i32) -> sys::Result<Shim> {
     sys::set_dumpable(false);
     sys::block_signals(!0);
@@ -80,8 +80,8 @@ fn own_proc() -> sys::Result<i32> {
     Err(Errno::NOENT)
 }
 
-/// Puts `/dev/null` on descriptors 0 to 2, or where there is none the ends of pipes that are closed on
-/// their other side. Whether it was `/dev/null`.
+/// Puts `/dev/null` on descriptors 0 to 2, or where there is none the ends of pipes that are closed
+/// on their other side. Whether it was `/dev/null`.
 ///
 /// What is opened here may get one of these numbers itself, where the host had it closed.
 fn replace_standard_streams() -> sys::Result<bool> {
@@ -135,8 +135,8 @@ impl Shim {
                     }
                 }
                 Err(Errno::INTR) => {}
-                // Somebody has lowered our limit of descriptors (`prlimit(2)`): nothing can be waited for
-                // but children. The host starts another shim.
+                // Somebody has lowered our limit of descriptors (`prlimit(2)`): nothing can be
+                // waited for but children. The host starts another shim.
                 Err(_) => {
                     self.end_serving();
                     sys::wait_for_any();

@@ -326,8 +326,8 @@ pub(crate) fn fork() -> Result<i32> {
     Ok(pid as i32)
 }
 
-/// The newest process number, as far as one process can know it: that of a copy of this one, which is
-/// killed and reaped at once, and tells of its end by no signal.
+/// The newest process number, as far as one process can know it: that of a copy of this one, which
+/// is killed and reaped at once, and tells of its end by no signal.
 pub(crate) fn newest_pid() -> Result<i32> {
     const P_PID: usize = 1;
     // SAFETY: as in `fork`.
@@ -340,8 +340,8 @@ pub(crate) fn newest_pid() -> Result<i32> {
     Ok(pid)
 }
 
-/// Mounts a `/proc` of its own nowhere, for a process that may mount and has none: `fsopen(2)`; there
-/// since Linux 5.2.
+/// Mounts a `/proc` of its own nowhere, for a process that may mount and has none: `fsopen(2)`;
+/// there since Linux 5.2.
 pub(crate) fn mount_proc() -> Result<i32> {
     const FSOPEN_CLOEXEC: usize = 1;
     const FSCONFIG_CMD_CREATE: usize = 6;
@@ -533,7 +533,8 @@ fn waitid(kind: usize, pid: i32, options: usize) -> Result<Option<Dead>> {
     }))
 }
 
-/// Reaps one child that has ended; `None` where all of them live. `ECHILD` means that there is none.
+/// Reaps one child that has ended; `None` where all of them live. `ECHILD` means that there is
+/// none.
 pub(crate) fn reap_any() -> Result<Option<Dead>> {
     const P_ALL: usize = 0;
     waitid(P_ALL, 0, WEXITED | WNOHANG)
@@ -800,8 +801,8 @@ pub(crate) fn set_group(group: u32) -> Result<()> {
     numbers(number::SETRESGID, [group, group, group, 0, 0, 0]).map(drop)
 }
 
-/// Sets the real, effective and saved user. Any but root has no capability afterwards: the kernel takes
-/// them away only from a process that was root, and not even then if a secure bit says so,
+/// Sets the real, effective and saved user. Any but root has no capability afterwards: the kernel
+/// takes them away only from a process that was root, and not even then if a secure bit says so,
 /// `capabilities(7)`.
 pub(crate) fn set_user(user: u32) -> Result<()> {
     const PR_CAP_AMBIENT: usize = 47;
@@ -968,8 +969,8 @@ unsafe extern "C" fn bcmp(one: *const u8, other: *const u8, length: usize) -> i3
 /// Both ranges are valid, and `to` is not inside the range of `from`.
 unsafe fn copy_up(to: *mut u8, from: *const u8, length: usize) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: `rep movsb` copies `length` bytes upwards between ranges for which the caller vouches;
-    // the direction flag is clear, as the ABI says.
+    // SAFETY: `rep movsb` copies `length` bytes upwards between ranges for which the caller
+    // vouches; the direction flag is clear, as the ABI says.
     unsafe {
         asm!("rep movsb", inout("rcx") length => _, inout("rdi") to => _, inout("rsi") from => _,
              options(nostack, preserves_flags));

@@ -5,20 +5,22 @@
 //!  host ── Body, Command ──► keeper ── Event ──► host         the tree's socket, one for each tree
 //! ```
 //!
-//! This file is part of two programs: of the library, which writes requests and reads events, and of
-//! the helper, which has no memory to allocate from. It therefore borrows what it reads and writes
-//! into what it is given. All numbers are little-endian.
+//! This file is part of two programs: of the library, which writes requests and reads events, and
+//! of the helper, which has no memory to allocate from. It therefore borrows what it reads and
+//! writes into what it is given. All numbers are little-endian.
 //!
-//! **A body** is the first datagram on a tree's socket, sent before the request, and is read by the root
-//! alone: descriptors that are with it never come into the shim or the keeper, which could hang when
-//! they close one of a file system that does not answer. It is a [`BodyHead`] and a list of [`Step`]s,
-//! in the datagram or, where they are longer than [`MAX_INLINE`], in a sealed memory file that is the
-//! first descriptor. The root takes the steps in their order between its fork and its program. Each is
-//! a head of eight bytes (code: 2, argument: 2, length: 4) and a payload. A step that cannot be read
-//! fails the spawn with `EINVAL` and its place in the list, before anything is done.
+//! **A body** is the first datagram on a tree's socket, sent before the request, and is read by the
+//! root alone: descriptors that are with it never come into the shim or the keeper, which could
+//! hang when they close one of a file system that does not answer. It is a [`BodyHead`] and a list
+//! of [`Step`]s, in the datagram or, where they are longer than [`MAX_INLINE`], in a sealed memory
+//! file that is the first descriptor. The root takes the steps in their order between its fork and
+//! its program. Each is a head of eight bytes (code: 2, argument: 2, length: 4) and a payload. A
+//! step that cannot be read fails the spawn with `EINVAL` and its place in the list, before
+//! anything is done.
 //!
-//! **Versions.** Library and helper are built together and never apart, but a helper that was put at
-//! a named path may be older: all heads begin with [`VERSION`], and either side refuses another one.
+//! **Versions.** Library and helper are built together and never apart, but a helper that was put
+//! at a named path may be older: all heads begin with [`VERSION`], and either side refuses another
+//! one.
 
 /// Raised by every change of what either side sends.
 pub(crate) const VERSION: u32 = 1;
@@ -59,8 +61,8 @@ fn take_u64(bytes: &mut &[u8]) -> Option<u64> {
 pub(crate) enum Request {
     /// The first of all: a pidfd of the host is with it, where the kernel has such.
     Host,
-    /// Start a tree: the keeper's end of its socket is with it. `leads_group` says that its root begins
-    /// a process group or a session.
+    /// Start a tree: the keeper's end of its socket is with it. `leads_group` says that its root
+    /// begins a process group or a session.
     Tree { leads_group: bool },
 }
 
@@ -138,7 +140,8 @@ impl BodyHead {
 
 /// One thing that a child does between its fork and its program.
 ///
-/// A descriptor is named by its index among those of the body, not counting the memory file. Strings end with a NUL byte, which is part of the payload.
+/// A descriptor is named by its index among those of the body, not counting the memory file.
+/// Strings end with a NUL byte, which is part of the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step<'a> {
     /// Begin a session, and with it a process group: `setsid(2)`.
@@ -165,7 +168,8 @@ pub(crate) enum Step<'a> {
         soft: u64,
         hard: u64,
     },
-    /// Write to `/proc/self/oom_score_adj`, `proc_pid_oom_score_adj(5)`. Comes before [`Self::UserId`].
+    /// Write to `/proc/self/oom_score_adj`, `proc_pid_oom_score_adj(5)`. Comes before
+    /// [`Self::UserId`].
     OomScore(i32),
     /// Enter the cgroup whose `cgroup.procs` this descriptor is.
     Cgroup {
@@ -175,8 +179,8 @@ pub(crate) enum Step<'a> {
     Groups(&'a [u8]),
     /// Be this group: real, effective and saved.
     GroupId(u32),
-    /// Be this user: real, effective and saved, and without capabilities unless it is root. Comes after
-    /// whatever needs any.
+    /// Be this user: real, effective and saved, and without capabilities unless it is root. Comes
+    /// after whatever needs any.
     UserId(u32),
     /// Enter the directory of this descriptor.
     EnterDescriptor {
@@ -547,8 +551,8 @@ pub(crate) enum Event {
     /// The shim is there. Where it could not open `/dev/null`, the standard streams of a child that
     /// has no others would be closed pipes.
     Ready { pid: i32, has_null: bool },
-    /// The root runs its program, or was killed before it could say that a step has failed: its exit
-    /// follows then.
+    /// The root runs its program, or was killed before it could say that a step has failed: its
+    /// exit follows then.
     Started { pid: i32, keeper: i32 },
     /// The root could not become its program: the step that failed, by its code and its place in
     /// the list. Nothing is left, and no other event follows.

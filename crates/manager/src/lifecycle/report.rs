@@ -166,8 +166,8 @@ impl ExitReport {
         self.hunted
     }
 
-    /// What it had started and does not end, since it may not be killed or waits in the kernel; known with
-    /// [`hunted`](Self::hunted). Mostly nothing.
+    /// What it had started and does not end, since it may not be killed or waits in the kernel;
+    /// known with [`hunted`](Self::hunted). Mostly nothing.
     pub fn left(&self) -> &[LeftProcess] {
         &self.left
     }

@@ -51,8 +51,8 @@ const LEFT: Input = Input::Hunted {
 };
 const SHUT_DOWN: Input = Input::ShutDown { grace: GRACE };
 
-/// The inputs that lead to each state, where a tick comes late. While killing, stuck, draining and drained, a
-/// hunt is under way.
+/// The inputs that lead to each state, where a tick comes late. While killing, stuck, draining and
+/// drained, a hunt is under way.
 fn states() -> [(&'static str, Vec<Input>); 9] {
     [
         ("spawning", vec![]),
@@ -67,9 +67,9 @@ fn states() -> [(&'static str, Vec<Input>); 9] {
     ]
 }
 
-/// What is done, in few letters: the stop F(rame), E(nd of input), T(ERM), S(IGKILL to itself), X (its input is
-/// closed), K(ill the tree), H(unt) or h if nobody waits, L(eft), G(o), O(verdue start), P(ublish) and the state,
-/// Q(uickly), R(eport), D(rain), N(o removal), C(lean up).
+/// What is done, in few letters: the stop F(rame), E(nd of input), T(ERM), S(IGKILL to itself), X
+/// (its input is closed), K(ill the tree), H(unt) or h if nobody waits, L(eft), G(o), O(verdue
+/// start), P(ublish) and the state, Q(uickly), R(eport), D(rain), N(o removal), C(lean up).
 fn letters(effects: &[Effect]) -> String {
     let letters = effects.iter().map(|effect| match effect {
         Effect::SendStop => "F".to_owned(),
@@ -103,7 +103,8 @@ fn every_state_meets_every_input() {
     let stop = "P:stopping E T";
     let kill = "P:stopping S X K";
     let again = "P:stopping S X";
-    // The columns: spawning, running, stopping, killing, stuck, draining, drained, finished, removed.
+    // The columns: spawning, running, stopping, killing, stuck, draining, drained, finished,
+    // removed.
     let table: [(Input, [&str; 9]); 16] = [
         (STARTED, ["P:running", "", "", "", "", "", "", "", ""]),
         (Input::StartFailed, ["C", "", "", "", "", "", "", "", ""]),

@@ -60,7 +60,8 @@ pub(crate) struct Stored {
     pub(crate) pool: Pool,
 }
 
-/// The writer of a log, while nobody writes with it. It is taken out for that: no lock is held meanwhile.
+/// The writer of a log, while nobody writes with it. It is taken out for that: no lock is held
+/// meanwhile.
 #[derive(Clone)]
 pub(crate) struct AppenderSlot(Arc<Mutex<Option<Box<Appender>>>>);
 

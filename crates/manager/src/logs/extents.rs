@@ -1,7 +1,8 @@
 //! Where a file has data, and where it has holes.
 //!
-//! A hole reads as NUL bytes and takes no room on the disk (`SEEK_DATA` and `SEEK_HOLE` in lseek(2)). A child
-//! makes one of terabytes by a single ftruncate(2), so holes are stepped over and never read.
+//! A hole reads as NUL bytes and takes no room on the disk (`SEEK_DATA` and `SEEK_HOLE` in
+//! lseek(2)). A child makes one of terabytes by a single ftruncate(2), so holes are stepped over
+//! and never read.
 
 use std::fs::File;
 use std::io;
@@ -19,8 +20,8 @@ pub(super) struct Extents {
 }
 
 impl Extents {
-    /// Finds the data at this offset, or the first after it. It starts at `u64::MAX` where only a hole is left.
-    /// All of the file is data where the file system does not tell holes.
+    /// Finds the data at this offset, or the first after it. It starts at `u64::MAX` where only a
+    /// hole is left. All of the file is data where the file system does not tell holes.
     ///
     /// Moves the offset of the open file description, which no reader here uses.
     pub(super) fn data(&mut self, file: &File, offset: u64) -> io::Result<Range<u64>> {

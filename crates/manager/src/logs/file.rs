@@ -8,12 +8,13 @@
 //! counted: a file that became shorter, or does not end any more as it did, was truncated, and all its
 //! lines are dropped. Its new ones have the numbers after those.
 //!
-//! It is counted by [slices](FileLog::count_slice) of [`SLICE`] bytes, by one caller at a time: each is a job
-//! of the pool, which takes the lock for a moment to publish what it has counted. A hole, which a child makes of
-//! any length at once, is a run of NUL bytes and not read.
+//! It is counted by [slices](FileLog::count_slice) of [`SLICE`] bytes, by one caller at a time:
+//! each is a job of the pool, which takes the lock for a moment to publish what it has counted. A
+//! hole, which a child makes of any length at once, is a run of NUL bytes and not read.
 //!
-//! Records are held in memory, one for each [`BLOCK`] bytes, and each time that somebody was waiting. When
-//! there are [`RECORDS`] of them, every second one goes, or where that is not enough the times of the older half.
+//! Records are held in memory, one for each [`BLOCK`] bytes, and each time that somebody was
+//! waiting. When there are [`RECORDS`] of them, every second one goes, or where that is not enough
+//! the times of the older half.
 
 use std::fs::File;
 use std::io;
@@ -54,7 +55,8 @@ pub(crate) struct FileLog {
 /// What was counted. Changed only by the one whose turn it is, and by its completion.
 #[derive(Debug, Default)]
 struct Known {
-    /// Of all that is in the file. Its lines go on from those that were in it before it was truncated.
+    /// Of all that is in the file. Its lines go on from those that were in it before it was
+    /// truncated.
     counter: Counter,
     /// The first line of the file that is there.
     first: u64,
@@ -143,7 +145,8 @@ impl FileLog {
         file.clone().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Whoever still has the log does not hold the room that its file takes. Closing the file may take long.
+    /// Whoever still has the log does not hold the room that its file takes. Closing the file may
+    /// take long.
     pub(super) fn let_go(&self) -> Option<Arc<File>> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.take()
@@ -170,8 +173,8 @@ impl FileLog {
         }
     }
 
-    /// Counts up to [`SLICE`] bytes of what is new, which was written just now if the clock has a time when the
-    /// pass begins. Blocking. To be called by the one whose [turn](Self::turn) it is.
+    /// Counts up to [`SLICE`] bytes of what is new, which was written just now if the clock has a
+    /// time when the pass begins. Blocking. To be called by the one whose [turn](Self::turn) it is.
     pub(super) fn count_slice(
         &self,
         pass: Option<Pass>,

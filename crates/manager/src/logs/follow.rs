@@ -6,8 +6,8 @@
 //!          └─ none ─► wait to be told ─────┘      none, and complete ─► end
 //! ```
 //!
-//! A follower holds no more than a batch and a line, so a slow one costs nothing and holds up nobody. What was
-//! dropped before it came to it, it is told.
+//! A follower holds no more than a batch and a line, so a slow one costs nothing and holds up
+//! nobody. What was dropped before it came to it, it is told.
 
 use std::collections::VecDeque;
 use std::fmt;

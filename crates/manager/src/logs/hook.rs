@@ -43,8 +43,9 @@ impl LogHook {
         Self(Arc::new(move |process, line| Box::pin(hook(process, line))))
     }
 
-    /// Emits each line as a `tracing` event of level INFO and target `procession::log`, with the line's
-    /// text, [escaped](procession_wire::Escaped), as the message and the fields `process`, `stream` and `line` (its number).
+    /// Emits each line as a `tracing` event of level INFO and target `procession::log`, with the
+    /// line's text, [escaped](procession_wire::Escaped), as the message and the fields `process`,
+    /// `stream` and `line` (its number).
     pub fn tracing() -> Self {
         Self::new(|process, line| {
             tracing::info!(

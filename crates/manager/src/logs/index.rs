@@ -192,8 +192,8 @@ impl Counter {
         counted
     }
 
-    /// Begins anew at position 0: all bytes before are gone, and a line that was open has ended as it is.
-    /// The numbers of lines go on.
+    /// Begins anew at position 0: all bytes before are gone, and a line that was open has ended as
+    /// it is. The numbers of lines go on.
     pub(super) fn restart(&mut self) {
         self.open = false;
         self.position = 0;

@@ -1,7 +1,7 @@
 //! Moving logs out of the run directory, so that they outlive the process's place in its manager.
 //!
-//! All of them are copied first. Only then are they moved: a copy that fails leaves nothing behind. A copy keeps
-//! the holes of a file, and is given up between two steps.
+//! All of them are copied first. Only then are they moved: a copy that fails leaves nothing behind.
+//! A copy keeps the holes of a file, and is given up between two steps.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -31,7 +31,8 @@ const STEP: u64 = 8 * 1024 * 1024;
 /// Bounds on keeping logs.
 #[derive(Debug, Default)]
 pub(super) struct Bounds {
-    /// Of a log on the file route, which has no limit of its own: how many bytes of data are kept, the last ones.
+    /// Of a log on the file route, which has no limit of its own: how many bytes of data are kept,
+    /// the last ones.
     pub(super) data: Option<u64>,
     pub(super) given_up: CancellationToken,
 }
@@ -178,9 +179,9 @@ impl<'a> Copy<'a> {
         Ok(bases)
     }
 
-    /// All that is in the file, or the last so many bytes of data and what is between them; gives how many bytes
-    /// before that are not in the copy. Holes stay holes. The file stays where it is: whoever writes in it goes
-    /// on.
+    /// All that is in the file, or the last so many bytes of data and what is between them; gives
+    /// how many bytes before that are not in the copy. Holes stay holes. The file stays where it
+    /// is: whoever writes in it goes on.
     fn all_of(
         &mut self,
         file: &File,
@@ -223,7 +224,8 @@ impl<'a> Copy<'a> {
         let (mut left, length) = (range.end - range.start, range.end - range.start);
         while left > 0 {
             check(goes_on)?;
-            // By copy_file_range(2) where that can be, which shares the blocks on some file systems.
+            // By copy_file_range(2) where that can be, which shares the blocks on some file
+            // systems.
             match io::copy(&mut file.take(left.min(STEP)), &mut self.whole)? {
                 0 => break,
                 copied => left -= copied,
@@ -255,7 +257,8 @@ impl Drop for Copy<'_> {
     }
 }
 
-/// Calls this with each range of data of a file, up to this length; gives how many bytes of data there are.
+/// Calls this with each range of data of a file, up to this length; gives how many bytes of data
+/// there are.
 fn each_extent(
     file: &File,
     length: u64,

@@ -53,9 +53,10 @@ pub const DEFAULT_LINE_LIMIT: usize = 1024 * 1024;
 /// One line of a log: bytes, whatever they are.
 ///
 /// What a child writes without a newline is one line, however long: a hole in a log on the [file
-/// route](crate::LogRoute::File), which may be of terabytes, is a run of NUL bytes in its line. So a line is cut
-/// after [`DEFAULT_LINE_LIMIT`] bytes, or as many as a query [says](crate::LogsQuery::line_limit), and
-/// [`cut_bytes`](Self::cut_bytes) says how many more there are.
+/// route](crate::LogRoute::File), which may be of terabytes, is a run of NUL bytes in its line. So
+/// a line is cut after [`DEFAULT_LINE_LIMIT`] bytes, or as many as a query
+/// [says](crate::LogsQuery::line_limit), and [`cut_bytes`](Self::cut_bytes) says how many more
+/// there are.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LogLine {
     pub(super) number: u64,
@@ -96,20 +97,22 @@ impl LogLine {
         self.stream
     }
 
-    /// What was written, without the newline at its end, and cut at the limit on lines. A carriage return before
-    /// the newline is still there.
+    /// What was written, without the newline at its end, and cut at the limit on lines. A carriage
+    /// return before the newline is still there.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// How many bytes of the line come after [`bytes`](Self::bytes) and were cut; 0 where it is whole.
+    /// How many bytes of the line come after [`bytes`](Self::bytes) and were cut; 0 where it is
+    /// whole.
     pub fn cut_bytes(&self) -> u64 {
         self.cut
     }
 
-    /// The line as text, as it was written: what is not UTF-8 is shown as U+FFFD, and a carriage return at
-    /// its end is left out. Of a line that was cut the text says so at its end: ` [1073741824 bytes cut]`.
-    /// What a terminal would obey is still in it; the `Display` form has it escaped.
+    /// The line as text, as it was written: what is not UTF-8 is shown as U+FFFD, and a carriage
+    /// return at its end is left out. Of a line that was cut the text says so at its end: `
+    /// [1073741824 bytes cut]`. What a terminal would obey is still in it; the `Display` form has
+    /// it escaped.
     pub fn text(&self) -> Cow<'_, str> {
         let text = String::from_utf8_lossy(self.trimmed());
         if self.cut > 0 {
@@ -133,8 +136,8 @@ impl LogLine {
     }
 }
 
-/// The whole line, without a carriage return at its end, [escaped](Escaped): on one line and without
-/// characters that a terminal would obey. [`text`](Self::text) gives it as it is.
+/// The whole line, without a carriage return at its end, [escaped](Escaped): on one line and
+/// without characters that a terminal would obey. [`text`](Self::text) gives it as it is.
 impl fmt::Display for LogLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = Escaped::bytes(self.trimmed()).limit(usize::MAX);

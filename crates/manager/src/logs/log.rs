@@ -71,8 +71,8 @@ impl Log {
         })
     }
 
-    /// What is there now. A file is counted on threads of the pool, slice by slice: dropped, this stops after
-    /// the one that is being counted.
+    /// What is there now. A file is counted on threads of the pool, slice by slice: dropped, this
+    /// stops after the one that is being counted.
     pub(super) async fn look(self: &Arc<Self>, pool: &Pool) -> io::Result<View> {
         let file = match &self.route {
             Route::Pipe(log) => return Ok(log.view()),
@@ -97,8 +97,8 @@ impl Log {
                 break;
             }
         }
-        // What comes from here on comes while they follow; what came while this took long did so at a time that
-        // is not known.
+        // What comes from here on comes while they follow; what came while this took long did so at
+        // a time that is not known.
         let at_once = begun.elapsed() < AT_ONCE;
         self.followers.send_if_modified(|count| {
             file.set_followed(*count > 0 && at_once);
@@ -176,8 +176,8 @@ impl Log {
         }
     }
 
-    /// Its files go: what cannot be read from now on is nobody's fault. Gives the file that is not needed any
-    /// more.
+    /// Its files go: what cannot be read from now on is nobody's fault. Gives the file that is not
+    /// needed any more.
     pub(super) fn set_removed(&self) -> Option<Arc<File>> {
         self.removed.store(true, Ordering::Relaxed);
         match &self.route {

@@ -41,10 +41,11 @@ use super::view::{Step, View};
 /// Asking for more than is there is no error: an answer ends where the log ends, and is empty when the
 /// offset is past it. A line whose newline was not written yet is in the answer as well.
 ///
-/// What a query costs is its answer: lines that are asked for by their number, from the end or by their
-/// time are found by an index. Conditions on what a line says are checked line by line, over all that the rest
-/// of the query leaves. So [`limit`](Self::limit) and [`last`](Self::last) bound the memory of an answer: each
-/// line has at most as many bytes as the [limit on lines](Self::line_limit).
+/// What a query costs is its answer: lines that are asked for by their number, from the end or by
+/// their time are found by an index. Conditions on what a line says are checked line by line, over
+/// all that the rest of the query leaves. So [`limit`](Self::limit) and [`last`](Self::last) bound
+/// the memory of an answer: each line has at most as many bytes as the [limit on
+/// lines](Self::line_limit).
 #[derive(Clone, Default, PartialEq, Eq)]
 #[must_use]
 pub struct LogsQuery {
@@ -262,7 +263,8 @@ struct Search<'a> {
 const WINDOW: u64 = 4096;
 
 impl Search<'_> {
-    /// Looks through the lines from `from` up to `to`, until nobody takes more. Says where it ended.
+    /// Looks through the lines from `from` up to `to`, until nobody takes more. Says where it
+    /// ended.
     fn forward(&mut self, from: u64, to: u64, mut take: impl FnMut(LogLine) -> bool) -> u64 {
         let limit = self.query.line_limit.unwrap_or(DEFAULT_LINE_LIMIT);
         let mut lines = self.view.lines(from, limit, self.given_up);

@@ -104,7 +104,8 @@ impl StoreLog {
                 }
                 (old, segment.size())
             };
-            // First: whoever takes the room writes at once. Who wants room just now drops another segment.
+            // First: whoever takes the room writes at once. Who wants room just now drops another
+            // segment.
             if let Content::Named(path, _) = old {
                 let _ = std::fs::remove_file(&*path);
             }
@@ -433,8 +434,8 @@ impl Appender {
         }
     }
 
-    /// Writes the records that wait to their file. Where that fails they wait on, as many as may wait: of more
-    /// than that every second one goes, and times are told less finely.
+    /// Writes the records that wait to their file. Where that fails they wait on, as many as may
+    /// wait: of more than that every second one goes, and times are told less finely.
     fn write_records(&mut self) {
         let Some(active) = &mut self.active else {
             return;

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A turn that tasks take one after the other, in their order. It goes with the job on a thread of the pool, so
-/// nobody's thread waits for it, and a task that is aborted while it waits leaves the line.
+/// A turn that tasks take one after the other, in their order. It goes with the job on a thread of
+/// the pool, so nobody's thread waits for it, and a task that is aborted while it waits leaves the
+/// line.
 ///
-/// A future of the user must not take it: one that is not polled when its turn comes would hold up all others.
+/// A future of the user must not take it: one that is not polled when its turn comes would hold up
+/// all others.
 #[derive(Debug, Clone)]
 pub(super) struct Turn(Arc<Semaphore>);
 

@@ -11,8 +11,8 @@
 //! because the file was truncated or removed, is not there either. Lines are found by the [`records`] of
 //! their part.
 //!
-//! A line is as long as the child makes it, so no more of it is read than the limit on lines says, and holes
-//! in it are stepped over.
+//! A line is as long as the child makes it, so no more of it is read than the limit on lines says,
+//! and holes in it are stepped over.
 //!
 //! [`records`]: super::records
 
@@ -202,7 +202,8 @@ pub(super) struct Lines<'a> {
     damaged: Option<io::Error>,
 }
 
-/// A line that was found: what the buffer has of it, how long it is, and whether it has its newline.
+/// A line that was found: what the buffer has of it, how long it is, and whether it has its
+/// newline.
 #[derive(Debug)]
 struct Found {
     bytes: Range<usize>,
@@ -213,8 +214,8 @@ struct Found {
 /// A line that was found, and when it began to arrive.
 type Timed = (Option<Time>, Found);
 
-/// Reading in a part, at the start of a line. The buffer holds what was read and not used: no more than twice
-/// the limit on lines, and a block.
+/// Reading in a part, at the start of a line. The buffer holds what was read and not used: no more
+/// than twice the limit on lines, and a block.
 #[derive(Debug)]
 struct OpenPart<'a> {
     number: usize,
@@ -263,8 +264,8 @@ impl OpenPart<'_> {
         Ok(())
     }
 
-    /// Finds the end of the line that starts at `begin` and has this number in the part, and goes behind it.
-    /// What is over the limit is not in the buffer.
+    /// Finds the end of the line that starts at `begin` and has this number in the part, and goes
+    /// behind it. What is over the limit is not in the buffer.
     fn line(&mut self, number: u64, limit: usize) -> io::Result<Found> {
         let mut seen = 0;
         loop {
@@ -286,8 +287,8 @@ impl OpenPart<'_> {
         }
     }
 
-    /// Goes behind a line that is longer than the limit, without reading it where its end is known. All of the
-    /// buffer is of that line.
+    /// Goes behind a line that is longer than the limit, without reading it where its end is known.
+    /// All of the buffer is of that line.
     fn long_line(&mut self, number: u64, limit: usize) -> io::Result<Found> {
         let start = self.offset - (self.buffer.len() - self.begin) as u64;
         let (end, ended) = self.end_of(number)?;
@@ -302,7 +303,8 @@ impl OpenPart<'_> {
         })
     }
 
-    /// Where the line of this number ends that goes on behind the buffer, and whether it has its newline.
+    /// Where the line of this number ends that goes on behind the buffer, and whether it has its
+    /// newline.
     fn end_of(&self, number: u64) -> io::Result<(u64, bool)> {
         if number + 1 == self.part.lines {
             // The last that starts in the part reaches to its end.
@@ -410,8 +412,8 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// Puts the next line into the buffer, and says when it began to arrive. None after having gone past lines
-    /// that are not there. An error is of a part.
+    /// Puts the next line into the buffer, and says when it began to arrive. None after having gone
+    /// past lines that are not there. An error is of a part.
     fn advance(&mut self) -> Result<Option<Timed>, (usize, io::Error)> {
         let parts = &self.view.parts;
         let stale = |open: &OpenPart<'_>| self.number >= open.part.lines_end();
@@ -508,7 +510,8 @@ impl<'a> Lines<'a> {
 }
 
 impl OpenPart<'_> {
-    /// Adds to a line what it has in a part that follows: all up to the first line that starts there.
+    /// Adds to a line what it has in a part that follows: all up to the first line that starts
+    /// there.
     fn take(
         &mut self,
         view: &View,

@@ -110,7 +110,8 @@ impl Watch {
             let new = Some(self.length());
             if std::mem::replace(&mut length, new) != new {
                 drain.rearm(self.bounds, now(), !exited.is_past());
-                // What is not counted by then is counted for whoever asks for it, at a time that is not known.
+                // What is not counted by then is counted for whoever asks for it, at a time that is
+                // not known.
                 let _ = timeout_at(drain.bound().into(), self.grew()).await;
             }
             if drain.is_over(now()) {

@@ -102,15 +102,16 @@ impl ProcessManagerBuilder {
         self
     }
 
-    /// How long the start of a process may take, [`bootstrap_cmd`](crate::Runnable::bootstrap_cmd) included;
-    /// [`DEFAULT_SPAWN_TIMEOUT`] unless set. What takes longer is given up, with
-    /// [`SpawnProcessError::TimedOut`](crate::SpawnProcessError::TimedOut), and at a shutdown at the end of its grace, but
-    /// after 2 s at the earliest.
+    /// How long the start of a process may take, [`bootstrap_cmd`](crate::Runnable::bootstrap_cmd)
+    /// included; [`DEFAULT_SPAWN_TIMEOUT`] unless set. What takes longer is given up, with
+    /// [`SpawnProcessError::TimedOut`](crate::SpawnProcessError::TimedOut), and at a shutdown at
+    /// the end of its grace, but after 2 s at the earliest.
     ///
-    /// No start waits for the other side of a FIFO or for a terminal, but one on a file system that does not
-    /// answer hangs until that does, and nothing can break it off. Its thread is lost until then; up to 256 starts
-    /// may hang while others go on. One that comes to its end after it was given up is undone: its processes are
-    /// killed, its run directory is removed. At least 1 ms.
+    /// No start waits for the other side of a FIFO or for a terminal, but one on a file system that
+    /// does not answer hangs until that does, and nothing can break it off. Its thread is lost
+    /// until then; up to 256 starts may hang while others go on. One that comes to its end after it
+    /// was given up is undone: its processes are killed, its run directory is removed. At least 1
+    /// ms.
     pub fn spawn_timeout(mut self, timeout: Duration) -> Self {
         self.spawn_timeout = Some(timeout);
         self
@@ -145,10 +146,11 @@ impl ProcessManagerBuilder {
     /// `<directory>/<process id>/stdout.log` and so on, as by
     /// [`keep_logs`](crate::ProcessHandle::keep_logs). Nowhere unless set.
     ///
-    /// The last 256 MiB of data of a log on the [file route](crate::LogRoute::File) are kept, which has no limit of
-    /// its own, and holes in it stay holes; [`Event::LogFault`](crate::Event::LogFault) tells how many bytes were
-    /// cut. The removal of the process waits for up to 10 s, in a shutdown to the end of its grace or for 2 s; then
-    /// it is given up, with a warning by `tracing`, and nothing of that process's logs is kept.
+    /// The last 256 MiB of data of a log on the [file route](crate::LogRoute::File) are kept, which
+    /// has no limit of its own, and holes in it stay holes;
+    /// [`Event::LogFault`](crate::Event::LogFault) tells how many bytes were cut. The removal of
+    /// the process waits for up to 10 s, in a shutdown to the end of its grace or for 2 s; then it
+    /// is given up, with a warning by `tracing`, and nothing of that process's logs is kept.
     ///
     /// Failed is what did not exit with code 0 without having been stopped or killed by this program. Where
     /// they cannot be kept, a warning tells it by `tracing`. Logs that were kept by
@@ -205,10 +207,10 @@ impl ProcessManagerBuilder {
     /// # Errors
     ///
     /// See [`ProcessManager::spawn`]. [`io::ErrorKind::InvalidInput`] for a
-    /// [`spawn_timeout`](Self::spawn_timeout) under 1 ms. With a [`cgroup`](Self::cgroup) also an error that names that
-    /// directory and the remedy: it is missing, not cgroup v2 ([`io::ErrorKind::InvalidInput`]), not
-    /// writable ([`io::ErrorKind::PermissionDenied`]), or without `cgroup.kill`, which is there since
-    /// Linux 5.14 ([`io::ErrorKind::Unsupported`]).
+    /// [`spawn_timeout`](Self::spawn_timeout) under 1 ms. With a [`cgroup`](Self::cgroup) also an
+    /// error that names that directory and the remedy: it is missing, not cgroup v2
+    /// ([`io::ErrorKind::InvalidInput`]), not writable ([`io::ErrorKind::PermissionDenied`]), or
+    /// without `cgroup.kill`, which is there since Linux 5.14 ([`io::ErrorKind::Unsupported`]).
     ///
     /// # Panics
     ///

@@ -86,8 +86,8 @@ impl Context {
 
     /// Ends what is left of the manager, and says what of it does not end. Blocking.
     ///
-    /// A process that was let go has the directory: that ends with it, and is the next manager's to sweep
-    /// where this program ends sooner.
+    /// A process that was let go has the directory: that ends with it, and is the next manager's to
+    /// sweep where this program ends sooner.
     pub(super) fn end(self: Arc<Self>) -> Vec<LeftProcess> {
         let mut left =
             std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));

@@ -1,7 +1,7 @@
 //! How much a child may have its parent do that nobody has asked for. Pure; the reader waits.
 //!
-//! Messages, requests and items have credit or a full pipe to hold them back. All else costs units of a
-//! token bucket, one for each frame and one for each 4 KiB of it:
+//! Messages, requests and items have credit or a full pipe to hold them back. All else costs units
+//! of a token bucket, one for each frame and one for each 4 KiB of it:
 //!
 //! ```text
 //!   time: 16,000 a second ─────────────┐
@@ -14,9 +14,9 @@
 //!                     empty: the reader waits, the child's pipe fills
 //! ```
 //!
-//! So the parent's work is bounded in time, by what it does of its own accord. A child that keeps to the
-//! protocol is never held up: a frame of control is an answer to a message, a request or an item, or one of
-//! a few.
+//! So the parent's work is bounded in time, by what it does of its own accord. A child that keeps
+//! to the protocol is never held up: a frame of control is an answer to a message, a request or an
+//! item, or one of a few.
 
 use std::time::Duration;
 
@@ -30,7 +30,8 @@ const MOST: i64 = 1 << 20;
 const UNIT: Duration = Duration::from_nanos(1_000_000_000 / PER_SECOND as u64);
 /// A unit for so many bytes, besides the one of the frame.
 const BYTES: usize = 4096;
-/// The bucket is waited for until it holds so much: a wait for each unit would cost more than what it bounds.
+/// The bucket is waited for until it holds so much: a wait for each unit would cost more than what
+/// it bounds.
 const SLICE: u32 = PER_SECOND / 20;
 
 #[derive(Debug)]
@@ -68,8 +69,8 @@ impl ControlBudget {
         self.units <= 0
     }
 
-    /// Whether the reader has to leave the next frame where it is; [`take_interrupted`](Self::take_interrupted)
-    /// tells of it once.
+    /// Whether the reader has to leave the next frame where it is;
+    /// [`take_interrupted`](Self::take_interrupted) tells of it once.
     pub(crate) fn interrupts(&mut self) -> bool {
         self.interrupted |= self.is_exhausted();
         self.interrupted
@@ -79,8 +80,8 @@ impl ControlBudget {
         std::mem::take(&mut self.interrupted)
     }
 
-    /// Puts in what is due by now; `earned` is what the parent has sent in all. Gives how long to wait before it
-    /// is asked again, if that is not enough.
+    /// Puts in what is due by now; `earned` is what the parent has sent in all. Gives how long to
+    /// wait before it is asked again, if that is not enough.
     pub(crate) fn refill(&mut self, now: Instant, earned: u64) -> Option<Duration> {
         let passed = now.saturating_duration_since(self.refilled).as_nanos() / UNIT.as_nanos();
         let due = u32::try_from(passed).unwrap_or(u32::MAX);

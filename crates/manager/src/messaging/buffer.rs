@@ -351,9 +351,10 @@ impl Buffer {
         self.waker.take()
     }
 
-    /// Appends what is no message. Of runs that began and wrote nothing only the last is told: there may be any
-    /// number of them. As many errors are held as messages: a child that writes nothing but lines over the
-    /// limit must not fill the memory. The oldest goes then, and counts as a lost message.
+    /// Appends what is no message. Of runs that began and wrote nothing only the last is told:
+    /// there may be any number of them. As many errors are held as messages: a child that writes
+    /// nothing but lines over the limit must not fill the memory. The oldest goes then, and counts
+    /// as a lost message.
     pub(crate) fn push_error(&mut self, error: ReceiveMessageError) -> Option<Waker> {
         if let ReceiveMessageError::NewRun(_) = error
             && let Some(Segment::Error(ReceiveMessageError::NewRun(_))) = self.segments.back()

@@ -190,8 +190,9 @@ impl<W: WriteEnd> Conversation<W> {
         }
     }
 
-    /// How many frames of control the child may have sent for a reason: credit for what was sent to it, credit
-    /// for the items of its requests and cancels of them, and what crosses with our cancels.
+    /// How many frames of control the child may have sent for a reason: credit for what was sent to
+    /// it, credit for the items of its requests and cancels of them, and what crosses with our
+    /// cancels.
     pub(crate) fn earned(&self) -> u64 {
         self.outbox.accepted() + self.lock().earned
     }

@@ -268,8 +268,9 @@ impl<W: WriteEnd> Outbox<W> {
         Ok(())
     }
 
-    /// Queues one message, whether there is room or not; [`flush`](Self::flush) sees it written. What is queued
-    /// beyond the room holds up everybody else, so only a sender [whose turn it is](Self::wait_for_turn) may do it, once.
+    /// Queues one message, whether there is room or not; [`flush`](Self::flush) sees it written.
+    /// What is queued beyond the room holds up everybody else, so only a sender [whose turn it
+    /// is](Self::wait_for_turn) may do it, once.
     pub(crate) fn feed(self: &Arc<Self>, payload: Bytes) -> Result<(), SendFailure> {
         let ready = {
             let mut state = self.lock();
@@ -339,7 +340,8 @@ impl<W: WriteEnd> Outbox<W> {
 
     /// Waits, in line with all others, until a message may be [fed](Self::feed). Cancel safe.
     ///
-    /// A task of its own stands in line: whose turn it is holds room until it is polled, and a task always is.
+    /// A task of its own stands in line: whose turn it is holds room until it is polled, and a task
+    /// always is.
     pub(crate) async fn wait_for_turn(self: &Arc<Self>) -> Result<(), SendFailure> {
         let mut line = JoinSet::new();
         let outbox = Arc::clone(self);

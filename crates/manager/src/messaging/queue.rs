@@ -296,7 +296,8 @@ impl SendQueue {
         self.encode(waiting);
     }
 
-    /// Takes back a request that waits for credit. Gives what is to be released; `None` if it does not wait.
+    /// Takes back a request that waits for credit. Gives what is to be released; `None` if it does
+    /// not wait.
     pub(crate) fn withdraw(&mut self, id: u64) -> Option<Written> {
         let blocked = &mut self.blocked[1];
         let index = blocked

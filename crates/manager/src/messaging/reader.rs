@@ -6,10 +6,10 @@
 //!                        └────► control frames ─► outbox (pong, credit), signs (hello, ready, bye)
 //! ```
 //!
-//! One growing buffer carries a partial frame over to the next read; payloads are slices of it.
-//! The reader never waits for the writer, and for a subscription only where the child has no
-//! credit; and where the child sends more that nobody waits for than its [budget](ControlBudget) allows, for
-//! that. From the exit on it waits for nobody: what the pipe still holds is taken past full
+//! One growing buffer carries a partial frame over to the next read; payloads are slices of it. The
+//! reader never waits for the writer, and for a subscription only where the child has no credit;
+//! and where the child sends more that nobody waits for than its [budget](ControlBudget) allows,
+//! for that. From the exit on it waits for nobody: what the pipe still holds is taken past full
 //! buffers, up to one pipe's capacity.
 
 use std::future::poll_fn;
@@ -192,7 +192,8 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
         }
     }
 
-    /// Notes what a read came to. Many reads for one frame are work for nothing, unless they bring much of it.
+    /// Notes what a read came to. Many reads for one frame are work for nothing, unless they bring
+    /// much of it.
     fn count_crumb(&mut self, len: usize, is_incomplete: bool) {
         if is_incomplete && len < CRUMB {
             self.crumbs = self.crumbs.saturating_add(1);
@@ -483,7 +484,8 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
         }
     }
 
-    /// Takes in a frame that is not a message. Says whether it was one that somebody has waited for.
+    /// Takes in a frame that is not a message. Says whether it was one that somebody has waited
+    /// for.
     fn other(&mut self, head: FrameHead, payload: Message) -> bool {
         match head {
             // Another one changes nothing.

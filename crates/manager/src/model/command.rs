@@ -48,8 +48,8 @@ pub use super::validate::ConfigurationError;
 /// logs both on standard output, or messages or logs on a stream that is also inherited, a file or
 /// given bytes. [`ConfigurationError`] says which, and what to do.
 ///
-/// Its `Debug` form hides arguments and the values of variables, which often are secrets; its `Display`
-/// form shows the arguments, and [`reveal`](Self::reveal) all of it.
+/// Its `Debug` form hides arguments and the values of variables, which often are secrets; its
+/// `Display` form shows the arguments, and [`reveal`](Self::reveal) all of it.
 #[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(
     feature = "serde",
@@ -78,8 +78,8 @@ impl Cmd {
         &self.program
     }
 
-    /// A `Debug` form with everything in it: arguments and the values of variables, which its own `Debug`
-    /// form hides.
+    /// A `Debug` form with everything in it: arguments and the values of variables, which its own
+    /// `Debug` form hides.
     ///
     /// ```
     /// use procession_manager::Cmd;
@@ -136,8 +136,8 @@ impl fmt::Display for Cmd {
     }
 }
 
-/// Hides what often holds secrets: arguments and the values of variables. [`reveal`](Cmd::reveal) shows
-/// them.
+/// Hides what often holds secrets: arguments and the values of variables. [`reveal`](Cmd::reveal)
+/// shows them.
 impl fmt::Debug for Cmd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.debug(f, false)

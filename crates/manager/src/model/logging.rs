@@ -63,15 +63,15 @@ pub enum LogRoute {
     /// its write.
     ///
     /// Lines are counted when somebody asks. The time of a line is known where somebody was
-    /// [following](crate::ProcessHandle::follow_logs) when it was written, to about 10 ms; in a long log,
-    /// of more than 32,768 such moments, more coarsely. It is not known of what was written while counting took
-    /// longer than 100 ms. A file that becomes shorter, as after the shell's
-    /// `echo x > /dev/stderr`, was truncated: its lines are dropped, the numbers go on, and
+    /// [following](crate::ProcessHandle::follow_logs) when it was written, to about 10 ms; in a
+    /// long log, of more than 32,768 such moments, more coarsely. It is not known of what was
+    /// written while counting took longer than 100 ms. A file that becomes shorter, as after the
+    /// shell's `echo x > /dev/stderr`, was truncated: its lines are dropped, the numbers go on, and
     /// [`Event::LogFault`](crate::Event::LogFault) tells it.
     ///
-    /// A question waits until all that nobody has asked about before is counted, for as long as reading it takes.
-    /// Nothing else waits for that. A hole in the file, as `truncate` makes it, counts as NUL
-    /// bytes of the line that it is in, and takes no time.
+    /// A question waits until all that nobody has asked about before is counted, for as long as
+    /// reading it takes. Nothing else waits for that. A hole in the file, as `truncate` makes it,
+    /// counts as NUL bytes of the line that it is in, and takes no time.
     ///
     /// Whether the output is complete is asked of the kernel by a lease (`F_SETLEASE` in fcntl(2)): on a
     /// file system without leases, such as NFS, it counts as cut. Linux only.

@@ -1,9 +1,9 @@
 //! A command line as a person would type it into a shell.
 //!
 //! A word is bare where a shell leaves it alone, in single quotes where it would not, and in bash's
-//! `$'…'` where it holds characters that are not seen (control characters, turns of the writing direction)
-//! or is not UTF-8: so a command line is always one line of
-//! printable text, and pasting it into bash runs the same program with the same arguments.
+//! `$'…'` where it holds characters that are not seen (control characters, turns of the writing
+//! direction) or is not UTF-8: so a command line is always one line of printable text, and pasting
+//! it into bash runs the same program with the same arguments.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Write as _};

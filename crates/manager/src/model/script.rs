@@ -70,8 +70,8 @@ impl Script {
         &self.content
     }
 
-    /// A `Debug` form with everything in it: its text, its arguments and the values of variables, which
-    /// its own `Debug` form hides.
+    /// A `Debug` form with everything in it: its text, its arguments and the values of variables,
+    /// which its own `Debug` form hides.
     pub fn reveal(&self) -> impl fmt::Debug + '_ {
         fmt::from_fn(|f| self.debug(f, true))
     }

@@ -27,8 +27,9 @@ pub enum Stdin {
     Inherit,
     /// This file, opened for reading. A relative path is taken from the parent's current directory.
     ///
-    /// A FIFO must be open for writing already, or have something in it: the spawn fails at once otherwise, and does
-    /// not wait as a shell does (fifo(7)). The input ends when the last writer closes it.
+    /// A FIFO must be open for writing already, or have something in it: the spawn fails at once
+    /// otherwise, and does not wait as a shell does (fifo(7)). The input ends when the last writer
+    /// closes it.
     File(#[cfg_attr(feature = "serde", serde(with = "super::data::text"))] PathBuf),
     /// These bytes, then the end of input.
     Bytes(#[cfg_attr(feature = "serde", serde(with = "super::data::blob"))] Bytes),
@@ -72,8 +73,8 @@ pub enum Output {
     /// This file, made where it is missing and emptied where it is not. A relative path is taken from
     /// the parent's current directory.
     ///
-    /// A FIFO must be open for reading already: the spawn fails at once otherwise, and does not wait as a
-    /// shell does (fifo(7)).
+    /// A FIFO must be open for reading already: the spawn fails at once otherwise, and does not
+    /// wait as a shell does (fifo(7)).
     File(#[cfg_attr(feature = "serde", serde(with = "super::data::text"))] PathBuf),
 }
 

@@ -43,9 +43,10 @@ pub enum PoolEvent {
         /// Its number.
         worker: u64,
     },
-    /// A worker was killed and does not end. It is not replaced before it does, so that such workers do not pile up;
-    /// its requests are lost as by its end. [`WorkerEnded`](Self::WorkerEnded) or
-    /// [`WorkerStartFailed`](Self::WorkerStartFailed) follows when it ends before the pool has.
+    /// A worker was killed and does not end. It is not replaced before it does, so that such
+    /// workers do not pile up; its requests are lost as by its end.
+    /// [`WorkerEnded`](Self::WorkerEnded) or [`WorkerStartFailed`](Self::WorkerStartFailed) follows
+    /// when it ends before the pool has.
     WorkerStuck {
         /// Its number.
         worker: u64,

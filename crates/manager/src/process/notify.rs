@@ -1,13 +1,13 @@
 //! The notification protocol of systemd, from the receiving side (`sd_notify(3)`): a datagram socket for
 //! each process that asks for one, named to it by `NOTIFY_SOCKET`.
 //!
-//! The socket lies in the manager's directory by a short name, since a path of more than 107 bytes cannot
-//! be the name of a socket (`unix(7)`), and belongs to the child's user, who alone can send to it. Where
-//! the working directory's own path is too long it has an abstract name, which any user of the machine
-//! can send to, and the kernel tells who does (`SCM_CREDENTIALS`).
+//! The socket lies in the manager's directory by a short name, since a path of more than 107 bytes
+//! cannot be the name of a socket (`unix(7)`), and belongs to the child's user, who alone can send
+//! to it. Where the working directory's own path is too long it has an abstract name, which any
+//! user of the machine can send to, and the kernel tells who does (`SCM_CREDENTIALS`).
 //!
-//! Whoever sends, what is received in a time is bounded ([`Budget`]): the rest waits in the kernel's queue,
-//! which is short (`net.unix.max_dgram_qlen`), and its sender with it.
+//! Whoever sends, what is received in a time is bounded ([`Budget`]): the rest waits in the
+//! kernel's queue, which is short (`net.unix.max_dgram_qlen`), and its sender with it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Permissions};
@@ -38,7 +38,8 @@ use crate::clock;
 const LONGEST: usize = 107;
 /// The longest notification, as with systemd.
 const DATAGRAM: usize = 4096;
-/// What a notification costs of the budget: it is read, told to the process's task, and may be an event.
+/// What a notification costs of the budget: it is read, told to the process's task, and may be an
+/// event.
 const HEARD: u32 = 8;
 /// What a datagram of another user costs, which is received and thrown away.
 const IGNORED: u32 = 1;

@@ -2,8 +2,9 @@
 //!
 //! Starting a process blocks its thread for about a millisecond, and preparing one runs a user's
 //! code, so neither happens on the runtime's threads, and neither competes for its blocking ones.
-//! Threads are started as they are needed, up to [`MAX_THREADS`], and end when idle. Starts may hang for ever (on
-//! a dead file system), so that there are as many threads more as there may be [starts](MAX_STARTS).
+//! Threads are started as they are needed, up to [`MAX_THREADS`], and end when idle. Starts may
+//! hang for ever (on a dead file system), so that there are as many threads more as there may be
+//! [starts](MAX_STARTS).
 //!
 //! ```text
 //!  job ──► queue ──► an idle thread, or a new one while there are few

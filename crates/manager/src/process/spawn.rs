@@ -8,9 +8,10 @@
 //!
 //! All of it blocks, and runs on the threads of the [`pool`](super::pool). The child is started by
 //! the standard library, in a process group of its own, always by an absolute path, which keeps it
-//! on `posix_spawn(3)`; as another user by a thread that was made for it ([`identity`]), and with limits
-//! or in a cgroup by a shell that becomes the program ([`limits`]). Files are opened without waiting for
-//! their other sides ([`files`]), and what hangs all the same is given up ([`progress`]). Our descriptors are close-on-exec from the moment they exist.
+//! on `posix_spawn(3)`; as another user by a thread that was made for it ([`identity`]), and with
+//! limits or in a cgroup by a shell that becomes the program ([`limits`]). Files are opened without
+//! waiting for their other sides ([`files`]), and what hangs all the same is given up
+//! ([`progress`]). Our descriptors are close-on-exec from the moment they exist.
 
 mod attached;
 mod channels;

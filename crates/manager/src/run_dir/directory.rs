@@ -53,8 +53,8 @@ impl Directory {
         remove(&Linux, self, &c_name(name), deadline.terms(None))
     }
 
-    /// Removes this directory, which has this path, with all that is in it, until the deadline; where
-    /// an entry is `kept`, all but that and the directory itself. Needs one descriptor.
+    /// Removes this directory, which has this path, with all that is in it, until the deadline;
+    /// where an entry is `kept`, all but that and the directory itself. Needs one descriptor.
     pub(crate) fn remove_itself(
         &self,
         path: &Path,

@@ -6,8 +6,8 @@
 //!
 //! So a directory of the final name has its marker, and is locked from its first moment until its
 //! manager is gone: who gets the lock has a dead manager's. A directory of the first name that is
-//! not locked is one whose manager died in that moment; where it was alive, it makes another. One that
-//! is removed has such a name again before it loses its marker.
+//! not locked is one whose manager died in that moment; where it was alive, it makes another. One
+//! that is removed has such a name again before it loses its marker.
 //!
 //! The lock is `flock(2)` on the directory itself, so it has no name that could be removed or
 //! taken, and systemd-tmpfiles leaves what is in the directory alone, tmpfiles.d(5). It ends with
@@ -135,8 +135,8 @@ impl LockedDir {
         })
     }
 
-    /// Removes it with all that is in it. Until nothing but the marker is left in it, it is known as
-    /// a manager's; then it has the name of one that is not finished, and so is known by that.
+    /// Removes it with all that is in it. Until nothing but the marker is left in it, it is known
+    /// as a manager's; then it has the name of one that is not finished, and so is known by that.
     pub(crate) fn remove(&self, deadline: Deadline) -> io::Result<()> {
         let marker = Some(LAST);
         self.directory.remove_itself(&self.path, marker, deadline)?;

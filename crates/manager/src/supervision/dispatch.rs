@@ -20,9 +20,9 @@
 //!     └───► Killing ◄───┴──────────────────────────────────────┘
 //! ```
 //!
-//! From each of them `WorkerStuck` leads to Stuck: it was killed, and does not end. What it had is lost with it, as by
-//! its end. It stays one of the most, so that workers that cannot be killed do not pile up, and the pool does not wait
-//! for it at its end.
+//! From each of them `WorkerStuck` leads to Stuck: it was killed, and does not end. What it had is
+//! lost with it, as by its end. It stays one of the most, so that workers that cannot be killed do
+//! not pile up, and the pool does not wait for it at its end.
 //!
 //! The driver turns what happened into an [`Input`], asks [`Dispatch::step`] what to do and applies the
 //! [`Effect`]s in their order; [`Dispatch::deadline`] says when to come back with [`Input::Tick`]. The requests

@@ -7,8 +7,8 @@
 //!  Tree dropped: the tree is killed
 //! ```
 //!
-//! `docs/internals/helper.md` says what the helper does, and `helper/wire.rs` how both sides speak. This
-//! module blocks where it says so; what waits for a tree for long does that by the runtime.
+//! `docs/internals/helper.md` says what the helper does, and `helper/wire.rs` how both sides speak.
+//! This module blocks where it says so; what waits for a tree for long does that by the runtime.
 
 mod body;
 mod program;
@@ -118,8 +118,8 @@ impl Shim {
     /// # Errors
     ///
     /// The shim is gone (`EPIPE`) or does not take the request in time; the steps are longer than
-    /// [`MAX_BODY`] (`E2BIG`); there are no descriptors (`EMFILE`), or too many are on their way to other
-    /// processes (`ETOOMANYREFS`).
+    /// [`MAX_BODY`] (`E2BIG`); there are no descriptors (`EMFILE`), or too many are on their way to
+    /// other processes (`ETOOMANYREFS`).
     pub(crate) fn spawn(&self, body: &Body<'_>) -> io::Result<Tree> {
         let (ours, theirs) = pair()?;
         let steps = body.steps();
@@ -176,8 +176,8 @@ fn send(socket: &OwnedFd, parts: &[&[u8]], fds: &[BorrowedFd<'_>]) -> io::Result
 }
 
 impl Drop for Shim {
-    /// The shim is our child unless somebody else reaps all children, or SIGCHLD is ignored; either is
-    /// as good. It may outlive this, for as long as it has trees.
+    /// The shim is our child unless somebody else reaps all children, or SIGCHLD is ignored; either
+    /// is as good. It may outlive this, for as long as it has trees.
     fn drop(&mut self) {
         let _ = waitpid(Some(self.pid), WaitOptions::NOHANG);
     }
@@ -228,7 +228,8 @@ fn try_receive(socket: BorrowedFd<'_>) -> io::Result<Option<Event>> {
     let length = loop {
         match recv(socket, &mut bytes[..], RecvFlags::DONTWAIT) {
             Ok((length, _)) => break length,
-            // Told once, where the other side ended with something of ours unread; its events come after it.
+            // Told once, where the other side ended with something of ours unread; its events come
+            // after it.
             Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(error) => return Err(error.into()),
         }

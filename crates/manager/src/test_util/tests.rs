@@ -277,7 +277,8 @@ async fn what_a_script_does_wrong_is_seen_as_of_a_process() {
     manager.shutdown().await.expect("the end");
 }
 
-/// Says what it reads last, and then does not end before it is let go by the notification; not by SIGKILL either.
+/// Says what it reads last, and then does not end before it is let go by the notification; not by
+/// SIGKILL either.
 fn unkillable(cmd: Cmd) -> (ScriptedChild, Arc<Notify>) {
     let end = Arc::new(Notify::new());
     let ends = Arc::clone(&end);

@@ -17,7 +17,8 @@ use crate::{
     test_parent::{LIMIT, channel, encoded, until},
 };
 
-/// A message as long as the limit, how many of them a child holds that takes none, and more than that.
+/// A message as long as the limit, how many of them a child holds that takes none, and more than
+/// that.
 const LONG: usize = 1 << 20;
 const HELD: usize = 5;
 const MANY: usize = 12;
@@ -288,7 +289,8 @@ fn a_value_that_is_none_is_one_error_and_the_next_is_read() {
     assert_eq!(parent.read_to_end(), b"\"one\\nline\"\n");
 }
 
-/// A parent that sends more than it was granted: it is read again once there is room, control included.
+/// A parent that sends more than it was granted: it is read again once there is room, control
+/// included.
 #[test]
 fn what_is_sent_without_credit_waits_in_the_pipe() {
     let (setup, ends, mut parent) = channel(Framing::Frames, LONG);

@@ -13,11 +13,11 @@ use uuid::Uuid;
 /// For any POSIX shell with the usual `grep -z`: GNU's, busybox's.
 ///
 /// `printf` and `kill` are part of the shell: the list of all processes may be longer than the
-/// arguments of a program can be, and `xargs` cuts it. What `grep` printed counts, and not its status,
-/// which tells of every file that was gone. An environment is as large as its process likes, so that `grep` has
-/// 256 MiB and 2 s of processor time; where that is not enough for all, which is told by words with a colon, it looks
-/// at one by one with a second for each. The rounds have a limit, since what hangs in the kernel
-/// stays there.
+/// arguments of a program can be, and `xargs` cuts it. What `grep` printed counts, and not its
+/// status, which tells of every file that was gone. An environment is as large as its process
+/// likes, so that `grep` has 256 MiB and 2 s of processor time; where that is not enough for all,
+/// which is told by words with a colon, it looks at one by one with a second for each. The rounds
+/// have a limit, since what hangs in the kernel stays there.
 ///
 /// `rm` would go on into what is mounted in the manager's directory: then all of it is left to the
 /// next manager, as is what `rm` fails at. So the marker goes last. GNU's `rm` is iterative and

@@ -198,7 +198,8 @@ fn without_scans_the_group_is_killed_at_once_and_the_hunt_is_given_up() {
     assert!(left.is_some_and(|left| left.contains("cannot look")));
 }
 
-/// It has neither the tag nor the group, and its parent has gone: that it was a child is known from before.
+/// It has neither the tag nor the group, and its parent has gone: that it was a child is known from
+/// before.
 #[test]
 fn a_child_that_was_known_is_found_when_its_parent_is_gone() {
     let name = Name::new();

@@ -1,8 +1,9 @@
 //! The thread that reads processes for a scan, and is given up where one's memory does not come.
 //!
-//! `environ` and `cmdline` are in the memory of their process, and a read of them waits for a lock that
-//! this process may hold for as long as it likes: while a page comes from a file system of its own (FUSE), or
-//! a dead one (NFS). No signal but SIGKILL ends such a wait, so that the thread is left to itself:
+//! `environ` and `cmdline` are in the memory of their process, and a read of them waits for a lock
+//! that this process may hold for as long as it likes: while a page comes from a file system of its
+//! own (FUSE), or a dead one (NFS). No signal but SIGKILL ends such a wait, so that the thread is
+//! left to itself:
 //!
 //! ```text
 //!  scan ──► reader ──► result
@@ -22,7 +23,8 @@ use super::{Identity, ProcReader, Seen, Snapshot};
 
 /// What is still read after as long is given up: after twice as long at most.
 const STALL: Duration = Duration::from_millis(500);
-/// As many processes are waited for by threads of their own. While there are more nothing is scanned.
+/// As many processes are waited for by threads of their own. While there are more nothing is
+/// scanned.
 const MAX_STALLED: usize = 8;
 
 type Job = Box<dyn FnOnce(&mut ProcReader) + Send>;
@@ -45,10 +47,12 @@ struct Stalled {
 }
 
 impl Scanner {
-    /// Looks at every process. Blocking: about 15 µs for each; a second more for one whose memory does not come.
+    /// Looks at every process. Blocking: about 15 µs for each; a second more for one whose memory
+    /// does not come.
     ///
     /// # Errors
-    /// A lack of descriptors or memory; and where more processes hold up their readers than are waited for.
+    /// A lack of descriptors or memory; and where more processes hold up their readers than are
+    /// waited for.
     pub(in crate::containment) fn scan(&mut self) -> io::Result<Snapshot> {
         loop {
             let Some(reader) = self.reader()? else {

@@ -53,7 +53,8 @@ impl TagSearch {
         self.tags.len() >= MAX_TAGS
     }
 
-    /// Takes the next piece. Most processes have no tags, and this is where a scan would spend its own time.
+    /// Takes the next piece. Most processes have no tags, and this is where a scan would spend its
+    /// own time.
     pub(super) fn feed(&mut self, mut piece: &[u8]) {
         let name = &**NAME;
         while let Some(&first) = piece.first() {
@@ -67,7 +68,8 @@ impl TagSearch {
                     self.matched += 1;
                     piece = &piece[1..];
                 } else {
-                    // Its first byte is nowhere else in the name, so only this one may begin it anew.
+                    // Its first byte is nowhere else in the name, so only this one may begin it
+                    // anew.
                     self.matched = 0;
                 }
             } else if let Some(at) = FINDER.find(piece) {

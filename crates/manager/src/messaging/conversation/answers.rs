@@ -61,7 +61,8 @@ impl<W: WriteEnd> Conversation<W> {
                 (FrameHead::Failure { id }, Bytes::from(text))
             }
         };
-        // The permit first: what the answers take here is bounded only while the request counts as open.
+        // The permit first: what the answers take here is bounded only while the request counts as
+        // open.
         let permit = self.outbox.acquire(Lane::Answers, payload.len()).await;
         open.end(Outgoing::answer(head, payload), permit.ok());
     }

@@ -6,9 +6,10 @@
 //!            └── overdraw: never waits ──► debt, if none is left ┘   (pays the debt first)
 //! ```
 //!
-//! A permit is in the hand of a future that is being polled, or of nobody: dropping it releases it. A
-//! sink, which may lie unused for any time, holds none. It waits until it is its turn and overdraws by
-//! its one message if others were faster; then nobody gets a permit before that message is written.
+//! A permit is in the hand of a future that is being polled, or of nobody: dropping it releases it.
+//! A sink, which may lie unused for any time, holds none. It waits until it is its turn and
+//! overdraws by its one message if others were faster; then nobody gets a permit before that
+//! message is written.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,8 +18,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::super::queue::{LANES, Lane};
 
-/// The capacity of all lanes. That of a lane is made when it is first needed: with an input that takes what it is
-/// sent there is no queue, and most children are sent no request.
+/// The capacity of all lanes. That of a lane is made when it is first needed: with an input that
+/// takes what it is sent there is no queue, and most children are sent no request.
 #[derive(Debug)]
 pub(super) struct Capacity {
     lanes: [OnceLock<Box<LaneCapacity>>; LANES],
@@ -137,8 +138,8 @@ impl LaneCapacity {
         has(&self.frames) && has(&self.bytes) && !self.is_closed()
     }
 
-    /// Takes room for `len` bytes whether it is there or not: its bytes, which are released as those of a
-    /// [`Permit`] are.
+    /// Takes room for `len` bytes whether it is there or not: its bytes, which are released as
+    /// those of a [`Permit`] are.
     pub(super) fn overdraw(&self, len: usize) -> u32 {
         let bytes = self.cost(len);
         self.frames.overdraw(1);

@@ -9,8 +9,9 @@ use procession_wire::Framing;
 use super::{Lane, Outgoing, SendQueue, Waiting, Written};
 
 impl SendQueue {
-    /// The run has ended, and another may follow. What was not begun of the messages waits for that where they are
-    /// to be kept. All else is given up, first of all the frame of which the kernel has a part; gives what is to be released.
+    /// The run has ended, and another may follow. What was not begun of the messages waits for that
+    /// where they are to be kept. All else is given up, first of all the frame of which the kernel
+    /// has a part; gives what is to be released.
     pub(crate) fn set_aside(&mut self, keep: bool) -> Written {
         self.between_runs = true;
         let mut freed = Written::default();

@@ -291,8 +291,8 @@ impl Child {
     }
 }
 
-/// What is handled in two seconds of a flood: what may be at once, what comes with the time, and what is in the
-/// pipe.
+/// What is handled in two seconds of a flood: what may be at once, what comes with the time, and
+/// what is in the pipe.
 fn is_two_seconds_of(times: u32) -> bool {
     (3 * PER_SECOND - PER_SECOND / 10..3 * PER_SECOND + 100).contains(&times)
 }
@@ -396,7 +396,8 @@ async fn bytes_that_nobody_waits_for_are_bounded_too() {
     reading.abort();
 }
 
-/// One frame of control for each message, request and item, which is as many as there can be reason for.
+/// One frame of control for each message, request and item, which is as many as there can be reason
+/// for.
 #[tokio::test(start_paused = true)]
 async fn a_child_that_has_a_reason_for_each_frame_is_never_held_up() {
     const MANY: u32 = 3 * PER_SECOND;

@@ -1,9 +1,9 @@
 //! Opening the files that a user names for a child's standard streams, without waiting for anybody.
 //!
-//! To open a FIFO is to wait for its other side, and that may never come: fifo(7). A terminal line may wait
-//! for its carrier: termios(3), `CLOCAL`. So all are opened with `O_NONBLOCK`, which is taken back before the child
-//! has them, since it expects streams that block. A dead file system still holds up its thread; see
-//! [`Progress`](super::progress::Progress).
+//! To open a FIFO is to wait for its other side, and that may never come: fifo(7). A terminal line
+//! may wait for its carrier: termios(3), `CLOCAL`. So all are opened with `O_NONBLOCK`, which is
+//! taken back before the child has them, since it expects streams that block. A dead file system
+//! still holds up its thread; see [`Progress`](super::progress::Progress).
 
 use std::fs::{File, OpenOptions, metadata};
 use std::io;
@@ -50,7 +50,8 @@ fn open(path: &Path, options: &mut OpenOptions, flags: OFlags) -> io::Result<Fil
             fcntl_setfl(&file, flags)?;
             Ok(file)
         }
-        // Somebody has a lease on it, and is asked to give it back: the kernel bounds that, `F_SETLEASE` in fcntl(2).
+        // Somebody has a lease on it, and is asked to give it back: the kernel bounds that,
+        // `F_SETLEASE` in fcntl(2).
         Err(error)
             if error.kind() == io::ErrorKind::WouldBlock
                 && metadata(path).is_ok_and(|metadata| metadata.is_file()) =>
@@ -61,13 +62,15 @@ fn open(path: &Path, options: &mut OpenOptions, flags: OFlags) -> io::Result<Fil
     }
 }
 
-/// Whether somebody writes a FIFO, or has left something in it. One without a name has its end otherwise.
+/// Whether somebody writes a FIFO, or has left something in it. One without a name has its end
+/// otherwise.
 fn has_writer(fifo: &File) -> io::Result<bool> {
     if i128::from(fstatfs(fifo)?.f_type) == PIPEFS_MAGIC {
         return Ok(true);
     }
     let (_reader, writer) = io::pipe()?;
-    // A copy: what is in it stays there. Without a writer this is the end, otherwise there is nothing yet.
+    // A copy: what is in it stays there. Without a writer this is the end, otherwise there is
+    // nothing yet.
     match tee(fifo, writer, 1, SpliceFlags::NONBLOCK) {
         Ok(count) => Ok(count > 0),
         Err(Errno::AGAIN) => Ok(true),

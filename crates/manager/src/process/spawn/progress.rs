@@ -1,7 +1,7 @@
 //! How far a start has come, and whether it is still waited for.
 //!
-//! A start may hang where nothing can break it off: on a file system that does not answer, in a user's code.
-//! Its thread is then left to itself, and whoever waits goes on:
+//! A start may hang where nothing can break it off: on a file system that does not answer, in a
+//! user's code. Its thread is then left to itself, and whoever waits goes on:
 //!
 //! ```text
 //!  job:     step ──► step ──► … ──► done
@@ -96,7 +96,8 @@ impl Progress {
         self.state.fetch_update(set, fetch, next).is_ok()
     }
 
-    /// Nobody waits for it any more: gives the program and what hung. `None` where it has come to its end.
+    /// Nobody waits for it any more: gives the program and what hung. `None` where it has come to
+    /// its end.
     pub(crate) fn give_up(&self) -> Option<(String, &'static str)> {
         let next = |now| (now != DONE).then_some(GIVEN_UP);
         let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);

@@ -24,7 +24,8 @@ const HOOKS: Duration = Duration::from_secs(2);
 const KEEP: Duration = Duration::from_secs(10);
 /// How long it may take in a shutdown whose grace is over.
 const KEEP_LEAST: Duration = Duration::from_secs(2);
-/// How many bytes of data of each log on the file route are kept of what has failed: the last 256 MiB.
+/// How many bytes of data of each log on the file route are kept of what has failed: the last 256
+/// MiB.
 const KEPT_FAILED_DATA: u64 = 256 * 1024 * 1024;
 
 impl Task {
@@ -71,8 +72,8 @@ impl Task {
         }
     }
 
-    /// Leaves a process that does not end to a thread, which reaps it some time and then removes its run
-    /// directory.
+    /// Leaves a process that does not end to a thread, which reaps it some time and then removes
+    /// its run directory.
     pub(super) async fn let_go(&mut self) {
         self.requests.close();
         let run = std::mem::replace(&mut self.run, Run::new(Lifecycle::let_go()));
@@ -161,8 +162,8 @@ pub(super) async fn keep_failed(
     }
 }
 
-/// Resolves when logs have had their time to be kept: [`KEEP`], and no longer than the grace of a shutdown, but
-/// [`KEEP_LEAST`] at least.
+/// Resolves when logs have had their time to be kept: [`KEEP`], and no longer than the grace of a
+/// shutdown, but [`KEEP_LEAST`] at least.
 async fn too_long(mut shutdown: watch::Receiver<Option<Instant>>) {
     let begun = clock::now();
     loop {

@@ -187,8 +187,8 @@ impl Service {
     }
 }
 
-/// Starts a run of a process. On failure nothing is left, but of one that hangs: that is given up at the manager's
-/// bound, and undone when it comes to its end.
+/// Starts a run of a process. On failure nothing is left, but of one that hangs: that is given up
+/// at the manager's bound, and undone when it comes to its end.
 pub(super) async fn launch(
     context: Arc<Context>,
     id: ProcessId,

@@ -79,7 +79,8 @@ impl Task {
         }
     }
 
-    /// SIGKILL to the process itself, by its own descriptor, whatever else can be done: no scan comes before.
+    /// SIGKILL to the process itself, by its own descriptor, whatever else can be done: no scan
+    /// comes before.
     pub(super) fn kill(&mut self) {
         self.ends_with_its_group();
         self.note_children();

@@ -12,8 +12,8 @@ use rustix::io::Errno;
 /// Empty where the build could not compile it.
 static BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/helper"));
 
-/// What to run, in this order until one way works: a memory file, a file in a directory, a path that
-/// the user names.
+/// What to run, in this order until one way works: a memory file, a file in a directory, a path
+/// that the user names.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct HelperProgram {
     /// Where a file may be made, if the memory file is refused; it is removed at once.
@@ -78,8 +78,8 @@ impl HelperProgram {
     }
 }
 
-/// `memfd_create(2)`: the file is sealed, so that it runs as it was written. `MFD_EXEC` is there since
-/// Linux 6.3; before it memory files can be executed anyway.
+/// `memfd_create(2)`: the file is sealed, so that it runs as it was written. `MFD_EXEC` is there
+/// since Linux 6.3; before it memory files can be executed anyway.
 fn run_from_memory(start: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let file = match memfd_create("procession-helper", flags | MemfdFlags::EXEC) {

@@ -67,7 +67,8 @@ impl Tree {
     ///
     /// # Errors
     ///
-    /// `BrokenPipe` where the tree is gone; `WouldBlock` where the keeper has not taken many commands.
+    /// `BrokenPipe` where the tree is gone; `WouldBlock` where the keeper has not taken many
+    /// commands.
     pub(crate) fn command(&self, number: u32, kind: CommandKind) -> io::Result<()> {
         let bytes = Command { number, kind }.write();
         loop {

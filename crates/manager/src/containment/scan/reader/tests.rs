@@ -7,7 +7,8 @@ use rustix::process::Pid;
 use crate::containment::Tag;
 use crate::containment::testing::Name;
 
-/// Files as those of `/proc`, of which some never come: a FIFO is opened when somebody else opens it.
+/// Files as those of `/proc`, of which some never come: a FIFO is opened when somebody else opens
+/// it.
 struct Proc(tempfile::TempDir);
 
 impl Proc {
