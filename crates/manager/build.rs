@@ -1,10 +1,10 @@
 //! Compiles the helper (`src/helper`) to a small static program, which the library then holds as
 //! bytes.
 //!
-//! It takes nothing but the compiler of this build: the linker that comes with it (`rust-lld`)
-//! where there is one, and otherwise the C compiler or linker that the build links with. Where the
-//! helper cannot be compiled, the build goes on with a warning and a library that has none:
-//! managers then need the path of a helper.
+//! The script takes nothing but the compiler of this build: the linker that comes with it
+//! (`rust-lld`) where there is one, and otherwise the C compiler or linker that the build links
+//! with. Where the helper cannot be compiled, the build goes on with a warning and a library that
+//! has none: managers then need the path of a helper.
 
 use std::env;
 use std::ffi::OsString;
@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Those for which `src/helper/sys.rs` knows the numbers and registers of system calls.
+/// The architectures for which `src/helper/sys.rs` knows the numbers and registers of system calls.
 const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
 fn main() {
@@ -48,7 +48,7 @@ fn compile(out: &Path) -> Result<(), String> {
     second.map_err(|second| format!("rust-lld: {first}; linker of this build: {second}"))
 }
 
-/// What the build was told of linkers, and nothing else of its flags.
+/// Returns the settings of the build that choose its linker, as flags, and none of its other flags.
 fn linker_of_build() -> Vec<OsString> {
     let mut arguments = Vec::new();
     if let Some(linker) = env::var_os("RUSTC_LINKER") {

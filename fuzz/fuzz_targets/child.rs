@@ -1,9 +1,9 @@
 //! A whole hostile child in front of a real manager: any bytes are its output, in any pieces, while
 //! the manager sends, asks, answers and subscribes.
 //!
-//! What holds whatever the child does: nothing panics; each request of ours ends, and each of the
-//! child's has at most one end; messages come as a reader that is right would cut them; and the
-//! process comes to its end.
+//! The properties that hold whatever the child does: nothing panics; each request of ours ends, and
+//! each of the child's has at most one end; messages come as a reader that is right would cut them;
+//! and the process comes to its end.
 #![no_main]
 
 use std::collections::HashMap;
@@ -50,7 +50,7 @@ fn world() -> &'static World {
     })
 }
 
-/// What a byte of the input turns on.
+/// The behaviour that a byte of the input turns on.
 struct Plan {
     framing: Framing,
     /// Hello and credit come first, as from a child that is well.
@@ -214,7 +214,7 @@ async fn meet(manager: &ProcessManagerHandle, plan: Arc<Plan>, output: Bytes) {
     judge(&plan, &output, &received, &ends);
 }
 
-/// What the child is to do.
+/// The instructions of the child.
 #[derive(Clone)]
 struct Script {
     plan: Arc<Plan>,
@@ -268,7 +268,7 @@ async fn play(mut side: ChildSide, script: Script) -> i32 {
     i32::from(plan.piece as u8)
 }
 
-/// What the manager has said.
+/// The frames that the manager has sent.
 struct Heard {
     frames: FrameDecoder,
     buffer: BytesMut,

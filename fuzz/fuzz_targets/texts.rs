@@ -1,5 +1,5 @@
-//! What is read as text: the environment of a child, its tag, and notifications. None of it panics,
-//! and what was read and is written again reads the same.
+//! Input that is read as text: the environment of a child, its tag, and notifications. None of it
+//! panics, and a text that was read and is written again reads the same.
 #![no_main]
 
 use std::ffi::{OsStr, OsString};

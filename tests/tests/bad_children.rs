@@ -316,7 +316,8 @@ fn a_line_over_the_limit_that_never_ends() {
 const HOSTILE: &str = "\x1b]0;owned\x07\r\nfake log line";
 const SHOWN: &str = r"\u{1b}]0;owned\u{7}\r\nfake log line";
 
-/// It is there, and nothing of it does anything. Lines that are ours are marked.
+/// Checks that the text is there, and that nothing of it does anything. Lines that are ours are
+/// marked.
 fn assert_escaped(what: impl Display, expected: &str) {
     let text = what.to_string();
     let lines = text.replace("\n  | ", " ");

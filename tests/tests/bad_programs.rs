@@ -334,7 +334,7 @@ struct Hangs {
     go: Mutex<mpsc::Receiver<()>>,
 }
 
-/// What a test has of one that hangs.
+/// The test's side of a [`Hangs`].
 struct Hanging {
     begun: mpsc::Receiver<PathBuf>,
     cleaned: mpsc::Receiver<()>,

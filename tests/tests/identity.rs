@@ -342,7 +342,8 @@ fn modes_are_private_under_any_umask() {
     });
 }
 
-/// Its notification socket is for its user alone, also where the directory above lets others pass.
+/// The notification socket of a child is for the child's user alone, also where the directory above
+/// lets others pass.
 #[test]
 fn nobody_else_can_send_to_a_notification_socket() {
     as_root(async |test| {

@@ -360,7 +360,7 @@ fn a_log_is_readable_until_its_process_is_removed() {
     }
 }
 
-/// What has failed may have made its log a terabyte of nothing, or have filled the disk.
+/// A failed process may have made its log a terabyte of nothing, or have filled the disk.
 #[test]
 fn holes_are_kept_as_holes_and_of_data_the_end() {
     const TERABYTE: u64 = 1 << 40;

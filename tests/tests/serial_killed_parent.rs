@@ -116,7 +116,7 @@ fn killing_a_child_that_is_a_parent_takes_its_children_with_it() {
     });
 }
 
-/// Whatever moment of its start it is killed in, and with its guard.
+/// A manager is killed at any moment of its start, and its guard with it.
 #[test]
 fn what_managers_left_that_were_killed_at_their_start_goes_with_the_next() {
     let _alone = alone();

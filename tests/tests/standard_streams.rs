@@ -68,7 +68,7 @@ fn bytes_and_then_the_end() {
     });
 }
 
-/// What a FIFO carries comes through, as from and to a file that ends, and its streams block as a
+/// The bytes in a FIFO come through, as from and to a file that ends, and its streams block as a
 /// child expects.
 #[test]
 fn fifos_whose_other_sides_are_there() {

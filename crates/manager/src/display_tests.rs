@@ -1,4 +1,4 @@
-//! What a child or another user chose goes through the `Display` of everything that shows it.
+//! Text that a child or another user chose goes through the `Display` of each type that shows it.
 
 use std::fmt::{Debug, Display};
 use std::io;

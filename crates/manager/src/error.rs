@@ -28,9 +28,9 @@ pub(crate) const NO_MANAGER: &str =
 
 /// Why a process could not be started.
 ///
-/// Whatever the cause, nothing is left behind: no process, no run directory, no descriptor. Only of
-/// one that has [timed out](Self::TimedOut) there are a thread and a run directory until its
-/// hanging ends.
+/// A failed start leaves nothing behind, whatever its cause: no process, no run directory, no
+/// descriptor. Only one that has [timed out](Self::TimedOut) leaves a thread and a run directory
+/// until its hanging ends.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpawnProcessError {
@@ -80,16 +80,17 @@ pub enum SpawnProcessError {
         /// The system's reason.
         source: io::Error,
     },
-    /// It was not started within the manager's
-    /// [`spawn_timeout`](crate::ProcessManagerBuilder::spawn_timeout), and was given up. Should it
-    /// start after all, it is killed at once, and its run directory is removed then.
+    /// The process was not started within the manager's
+    /// [`spawn_timeout`](crate::ProcessManagerBuilder::spawn_timeout), and its start was given up.
+    /// Should the process start after all, it is killed at once, and its run directory is removed
+    /// then.
     #[error(
         "cannot start {program}: given up after {bound:?} while {doing}: is there a file system that does not answer? `ProcessManagerBuilder::spawn_timeout` sets the bound"
     )]
     TimedOut {
         /// The program that was to be started, where that was known already.
         program: String,
-        /// What hung.
+        /// The step of the start that hung.
         doing: &'static str,
         /// How long it was waited for.
         bound: Duration,
@@ -412,7 +413,7 @@ pub enum KillProcessError {
     NotEnded {
         /// The process.
         id: ProcessId,
-        /// What is left: the process itself, or what it had started.
+        /// The processes left: the process itself, or processes that it had started.
         left: Vec<LeftProcess>,
         /// How the process itself ended, if it did.
         report: Option<Box<ExitReport>>,
@@ -437,7 +438,7 @@ pub enum StopProcessError {
     NotEnded {
         /// The process.
         id: ProcessId,
-        /// What is left: the process itself, or what it had started.
+        /// The processes left: the process itself, or processes that it had started.
         left: Vec<LeftProcess>,
         /// How the process itself ended, if it did.
         report: Option<Box<ExitReport>>,
@@ -517,14 +518,14 @@ pub enum RunError {
         /// What was read, up to the limit, and how it ended.
         output: Box<crate::run::RunOutput>,
     },
-    /// It was killed for its time-out or its output, and does not end.
+    /// The program was killed for its time-out or its output, and does not end.
     #[error("{program} was killed and has not ended: {}", List(left))]
     NotEnded {
         /// The program.
         program: String,
-        /// What is left.
+        /// The processes left.
         left: Vec<LeftProcess>,
-        /// What it has written until now.
+        /// The output that the program has written until now.
         output: Box<crate::run::UnfinishedOutput>,
     },
     /// The manager was shut down meanwhile.
@@ -543,7 +544,7 @@ pub enum ManagerError {
     /// All was ended but this, which was killed and does not end.
     #[error("not everything has ended: {}", List(left))]
     NotEnded {
-        /// What is left.
+        /// The processes left.
         left: Vec<LeftProcess>,
     },
 }

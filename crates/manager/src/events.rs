@@ -50,14 +50,14 @@ pub enum Event {
     Ready {
         /// The process.
         id: ProcessId,
-        /// What it says of itself, of up to 4,096 bytes; may be empty.
+        /// The text by which the process describes itself, of up to 4,096 bytes; may be empty.
         status: String,
     },
     /// It says something else of itself.
     StatusChanged {
         /// The process.
         id: ProcessId,
-        /// What it says, of up to 4,096 bytes.
+        /// The text by which the process describes itself, of up to 4,096 bytes.
         status: String,
     },
     /// It no longer answers pings, or has missed its watchdog's time. Told once, until it answers again.
@@ -70,13 +70,13 @@ pub enum Event {
         /// The process.
         id: ProcessId,
     },
-    /// It was killed, and this is left of it: itself, where it has not [exited](Self::Exited), or
-    /// what it had started. It is told again after each attempt to end it. Where it exits after
-    /// all, that is told as ever.
+    /// The process was killed, and something of it is left: the process itself, where it has not
+    /// [exited](Self::Exited), or processes that it had started. The event is told again after each
+    /// attempt to end the process. Where the process exits after all, its exit is told as ever.
     NotEnded {
         /// The process.
         id: ProcessId,
-        /// What is left, and why.
+        /// The processes left, each with the reason.
         left: Arc<[LeftProcess]>,
     },
     /// It has exited. Its output is still being read, and what it left behind is being hunted.

@@ -115,8 +115,9 @@ impl ProcessInfo {
         self.status.as_deref()
     }
 
-    /// What of it does not end though it was killed, and why: itself, while its state is
-    /// [`Stuck`](ProcessState::Stuck), or what it had started. Mostly nothing.
+    /// Returns the processes that do not end though they were killed, and why: the process itself,
+    /// while its state is [`Stuck`](ProcessState::Stuck), or processes that it had started. Mostly
+    /// there are none.
     pub fn left(&self) -> &[LeftProcess] {
         self.left.as_deref().unwrap_or_default()
     }

@@ -72,7 +72,7 @@ pub enum ProcessState {
     Running,
     /// It is being ended.
     Stopping,
-    /// It was killed, and has not ended within [`KILL_BOUND`]; see
+    /// The process was killed, and has not ended within [`KILL_BOUND`]; see
     /// [`ProcessInfo::left`](crate::ProcessInfo::left). Its exit is told when it comes.
     Stuck,
     /// It has exited; its output is still being read.
@@ -188,7 +188,7 @@ impl Lifecycle {
         }
     }
 
-    /// That of a process of which nothing runs.
+    /// Returns the lifecycle of a process of which nothing runs.
     pub(crate) fn finished() -> Self {
         Self {
             phase: Phase::Finished,
@@ -196,7 +196,7 @@ impl Lifecycle {
         }
     }
 
-    /// That of a process that was let go.
+    /// Returns the lifecycle of a process that was let go.
     pub(crate) fn let_go() -> Self {
         Self {
             phase: Phase::Removed,
@@ -408,7 +408,8 @@ impl Lifecycle {
         }
     }
 
-    /// It is killed, and there when its time for that is over.
+    /// Returns the effects for a process that was killed and is still there when the time of the
+    /// kill is over.
     fn give_up(&mut self) -> Vec<Effect> {
         // The state first: whoever learns what is left finds it so.
         let mut effects = vec![Effect::Publish(ProcessState::Stuck), Effect::TellLeft];

@@ -123,7 +123,8 @@ impl Logs {
             })
     }
 
-    /// What was written last to this stream; nothing where that is not logged, or cannot be read.
+    /// Returns the last lines that were written to this stream; `None` where the stream is not
+    /// logged, or its log cannot be read.
     pub(crate) async fn last_words(
         &self,
         stream: LogStream,

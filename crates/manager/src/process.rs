@@ -93,7 +93,7 @@ pub(crate) struct Status {
     pub(crate) service: Option<Box<Service>>,
 }
 
-/// What of a process does not end.
+/// The processes of a process's tree that do not end.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Unended {
     /// Nothing, where all of it has ended since.
@@ -102,12 +102,12 @@ pub(crate) struct Unended {
     pub(crate) times: u32,
 }
 
-/// What a process that was told to end has come to.
+/// The outcome for a process that was told to end.
 #[derive(Debug)]
 pub(crate) enum ProcessEnd {
-    /// It has ended.
+    /// The process has ended.
     Reported(Arc<ExitReport>),
-    /// Something of it has not.
+    /// Something of the process has not ended.
     Left {
         left: Vec<LeftProcess>,
         /// How it has ended itself, if it has.

@@ -83,7 +83,7 @@ impl From<Script> for Run {
     }
 }
 
-/// What a program wrote that has not ended.
+/// The output of a program that has not ended.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UnfinishedOutput {
     pub(crate) stdout: Bytes,
@@ -91,12 +91,14 @@ pub struct UnfinishedOutput {
 }
 
 impl UnfinishedOutput {
-    /// What it wrote to stdout; nothing where the `Cmd` gave that another use.
+    /// Returns the bytes that the program wrote to stdout; empty where the `Cmd` gave stdout
+    /// another use.
     pub fn stdout(&self) -> &Bytes {
         &self.stdout
     }
 
-    /// What it wrote to stderr; nothing where the `Cmd` gave that another use.
+    /// Returns the bytes that the program wrote to stderr; empty where the `Cmd` gave stderr
+    /// another use.
     pub fn stderr(&self) -> &Bytes {
         &self.stderr
     }

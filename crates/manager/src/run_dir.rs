@@ -74,7 +74,7 @@ pub(crate) fn log_name(stream: LogStream) -> &'static str {
 /// The child never opens these.
 const OURS: [&str; 4] = [STDIN, STDOUT_LOG, STDERR_LOG, MERGED_LOG];
 
-/// What the name of a private working directory begins with.
+/// The beginning of the name of a private working directory.
 const PRIVATE: &str = "procession-";
 
 /// Others may pass through, and see nothing.
@@ -176,8 +176,9 @@ impl ManagerDir {
         }
     }
 
-    /// What takes away the private working directories that dead managers have left beside this
-    /// one's. Blocking, for ten seconds at most; needs nothing of this manager.
+    /// Returns a function that takes away the private working directories that dead managers have
+    /// left beside this one's. The function is blocking, for ten seconds at most, and needs nothing
+    /// of this manager.
     pub(crate) fn sweep_beside(&self) -> Option<impl FnOnce() -> Vec<Swept> + Send + use<>> {
         let beside = self.private.as_ref()?.path().parent()?.to_owned();
         Some(move || sweep_temporary(&beside))

@@ -126,7 +126,7 @@ async fn kill_and_stop(
     Ok((child, neighbour))
 }
 
-/// What cannot be killed may still end by itself: its input is closed.
+/// A process that cannot be killed may still end by itself: its input is closed.
 async fn ends_by_its_input(manager: &ProcessManagerHandle, becomes_root: &Path) -> Outcome {
     let lines = Messaging::standard_io().framing(Framing::Lines);
     let child = manager
@@ -188,7 +188,7 @@ async fn run_and_scope(manager: &ProcessManagerHandle, sleeps: Cmd) -> Outcome {
     in_time(begun, DENIED_BOUND, "the drop of a scoped handle")
 }
 
-/// What it needs is stopped, though it does not end.
+/// The needed process is stopped, though the one that needs it does not end.
 async fn group(manager: &ProcessManagerHandle, sleeps: Cmd) -> Outcome {
     let plain = Cmd::new(programs::sh()).args(["-c", "exec sleep 1000"]);
     let group = ProcessGroup::new()
@@ -235,7 +235,7 @@ async fn is_root(pid: u32) {
     .await;
 }
 
-/// It took no longer than its bound, and the time for a program on a busy machine.
+/// Checks that an act took no longer than its bound, and the time for a program on a busy machine.
 fn in_time(begun: Instant, bound: Duration, what: &str) -> Outcome {
     let took = begun.elapsed();
     if took < bound + Duration::from_secs(3) * ci_factor() {

@@ -116,7 +116,8 @@ async fn parent(directory: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What a child leaves is removed when there is no descriptor to be had, however deep it is.
+/// The files that a child leaves are removed when there is no descriptor to be had, however deep
+/// they are.
 async fn remove_without_descriptors(
     directory: &Path,
     process: ProcessHandle,

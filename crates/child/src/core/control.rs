@@ -17,8 +17,9 @@ const REFUSALS: usize = 1024;
 /// No control frame is longer.
 const LONGEST: usize = 64;
 
-/// What waits to be written, bounded: one amount a lane, the newest pings, ends and cancels of
-/// requests that there was credit for, and so many refusals of those without.
+/// The control frames that wait to be written, bounded: one amount a lane, the newest pings, ends
+/// and cancels of requests that there was credit for, and up to `REFUSALS` refusals of those
+/// without.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     pongs: VecDeque<u64>,

@@ -54,7 +54,8 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// What is left, in words.
+    /// Returns a text that names the processes left, and says why more may be left; `None` where
+    /// nothing is left.
     pub(super) fn left(&self) -> Option<String> {
         match (&self.unseen, self.left.as_slice()) {
             (None, []) => None,
@@ -81,7 +82,7 @@ pub(super) struct Hunt {
     quiet: u32,
     idle: u32,
     unsettled: u32,
-    /// Its first round.
+    /// The time of the hunt's first round.
     begun: Option<Instant>,
     /// When something was last killed or went.
     progress: Instant,

@@ -1,4 +1,4 @@
-//! What is left of a tree that was killed: which processes, and why they are still there.
+//! The processes left of a tree that was killed, and why they are still there.
 
 use std::fmt;
 use std::fs::File;

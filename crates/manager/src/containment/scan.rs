@@ -128,7 +128,7 @@ pub(super) struct Snapshot {
     /// A process was in the midst of `execve(2)`, where it has no environment for a moment, or its
     /// environment did not come.
     pub(super) unsettled: bool,
-    /// What has made it.
+    /// The reader that has made the snapshot.
     reader: Option<reader::Reader>,
 }
 
@@ -355,7 +355,7 @@ impl ProcReader {
         Ok(self.memory(seen.pid, &stat)?.tags == seen.tags)
     }
 
-    /// What the memory of a process tells, unless it is passed over.
+    /// Reads the memory of a process, unless the process is passed over.
     fn memory(&mut self, pid: Pid, stat: &Stat) -> io::Result<Memory> {
         let identity = (pid, stat.start);
         if self.passed_over.contains(&identity) {
@@ -443,13 +443,13 @@ impl ProcReader {
     }
 }
 
-/// What the memory of a process tells of it.
+/// Facts about a process, read from its memory.
 #[derive(Debug, Default)]
 struct Memory {
     tags: Vec<Tag>,
     environ_len: usize,
     guard: bool,
-    /// It is worth another look.
+    /// The process is worth another look.
     unsettled: bool,
 }
 

@@ -127,9 +127,9 @@ fn sweep_all(place: &Path, kind: Kind, own: Option<Uuid>, deadline: Deadline) ->
 /// The directories that a manager leaves.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
-    /// Its own, in a working directory.
+    /// The manager's own directory, in a working directory.
     Own,
-    /// A private working directory, which has its own in it.
+    /// A private working directory, which has the manager's own directory in it.
     Private,
 }
 
@@ -163,7 +163,7 @@ impl Kind {
     }
 }
 
-/// What a dead manager left, locked.
+/// The directory that a dead manager left, locked, and the manager's cgroup.
 struct Dead {
     manager: Uuid,
     dir: LockedDir,

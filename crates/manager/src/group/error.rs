@@ -64,9 +64,9 @@ pub enum MemberFailure {
         /// What it said last, where its stderr is logged.
         stderr: LastLines,
     },
-    /// It was killed, and does not end.
+    /// The process was killed, and does not end.
     NotEnded {
-        /// What is left of it.
+        /// The processes left.
         left: Vec<LeftProcess>,
     },
     /// It has ended, and nothing is known of how.

@@ -114,12 +114,12 @@ impl GroupHandle {
         GroupEventStream::new(self.shared.listen())
     }
 
-    /// Stops all of it: each process when all that needs it has stopped, as by
+    /// Stops all processes of the group: each process when all that needs it has stopped, as by
     /// [`ProcessHandle::stop`] with the manager's [grace](crate::ProcessManagerBuilder::grace).
-    /// What is being started is stopped, too, and nothing is started any more. Resolves with the
-    /// last status when nothing of it runs. A process that does not end within the grace and
-    /// [`KILL_BOUND`](crate::KILL_BOUND) counts as failed, and what it needs is stopped after that.
-    /// A group that has stopped already is no error.
+    /// Processes that are being started are stopped, too, and nothing is started any more. Resolves
+    /// with the last status when nothing of the group runs. A process that does not end within the
+    /// grace and [`KILL_BOUND`](crate::KILL_BOUND) counts as failed, and the processes that it
+    /// needs are stopped after that. A group that has stopped already is no error.
     ///
     /// Cancel safe: once this was polled, the stop is carried out.
     ///

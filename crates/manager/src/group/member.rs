@@ -14,7 +14,7 @@ pub(super) struct Member {
     pub(super) place: Place,
     /// It has been asked to end for ever.
     pub(super) told_to_end: bool,
-    /// It was killed, and does not end.
+    /// The process was killed, and does not end.
     pub(super) is_stuck: bool,
 }
 
@@ -35,7 +35,7 @@ pub(super) enum End {
     /// Well, or as a user asked.
     Ended,
     Failed,
-    /// It was to stop, was killed, and does not end.
+    /// The process was to stop, was killed, and does not end.
     NotEnded,
     /// With the manager.
     ShutDown,
@@ -48,7 +48,7 @@ pub(super) enum Edge {
     Ready,
     /// Nothing of it runs until it is released.
     Held,
-    /// Its run was killed, and this does not end.
+    /// The run of the process was killed, and these processes of the run do not end.
     NotEnded(Arc<[LeftProcess]>),
     /// It has ended for ever.
     Over(PermanentEnd, Option<Arc<ExitReport>>),

@@ -67,7 +67,7 @@ pub(crate) struct Member {
     pub(super) error: Option<String>,
     /// What it said last before it failed.
     pub(super) words: LastLines,
-    /// What of it does not end.
+    /// The processes of the member that do not end.
     pub(super) left: Vec<LeftProcess>,
 }
 

@@ -175,7 +175,7 @@ impl GroupTask {
         }
     }
 
-    /// What did not end has ended.
+    /// Clears the error of a process that has ended after all, and the processes left of it.
     fn ended_after_all(&mut self, node: usize) {
         if std::mem::take(&mut self.members[node].is_stuck) {
             self.view.send_modify(|view| {
@@ -185,7 +185,7 @@ impl GroupTask {
         }
     }
 
-    /// It has ended, and what it had started may not have.
+    /// Notes the processes that an ended process had started and that may not have ended.
     fn note_left(&self, node: usize, report: Option<&ExitReport>) {
         if let Some(report) = report.filter(|report| !report.left().is_empty()) {
             self.view

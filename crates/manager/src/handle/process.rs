@@ -243,14 +243,15 @@ impl ProcessHandle {
         }
     }
 
-    /// Stops it and its tree, with the [grace](crate::ProcessManagerBuilder::grace) of its manager.
+    /// Stops the process and its tree, with the [grace](crate::ProcessManagerBuilder::grace) of its
+    /// manager.
     ///
-    /// It is asked to end: over frames by the `stop` frame at once and SIGTERM at half the grace,
-    /// else by the end of its input and SIGTERM at once. SIGTERM goes to all processes of its tree.
-    /// What is left at the end of the grace is killed. Resolves with the exit report when nothing
-    /// of the tree is left, or with an error when something is left after the grace and the
-    /// [bound](crate::KILL_BOUND) of a kill. A process that has ended already is no error: its
-    /// report is what it was.
+    /// The process is asked to end: over frames by the `stop` frame at once and SIGTERM at half the
+    /// grace, else by the end of its input and SIGTERM at once. SIGTERM goes to all processes of
+    /// its tree. The processes left at the end of the grace are killed. Resolves with the exit
+    /// report when nothing of the tree is left, or with an error when something is left after the
+    /// grace and the [bound](crate::KILL_BOUND) of a kill. A process that has ended already is no
+    /// error: its report stays as it was.
     ///
     /// A second stop can only shorten the grace of the first; [`kill`](Self::kill) ends it at once.
     ///

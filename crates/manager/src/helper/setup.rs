@@ -1,9 +1,9 @@
-//! What the root of a tree does between its fork and its program.
+//! The steps that the root of a tree takes between its fork and its program.
 //!
-//! It takes the body from the tree's socket, and the steps of it in their order. The first that
-//! fails is told through a pipe that is close-on-exec, so that the end of the pipe without a word
-//! says that the program runs. Whatever here may wait (a file system that does not answer, a FIFO)
-//! holds up nobody else, and can be killed by the keeper.
+//! The root takes the body from the tree's socket, and the steps of the body in their order. The
+//! first step that fails is told through a pipe that is close-on-exec, so that the end of the pipe
+//! without a word says that the program runs. A step that may wait (for a file system that does not
+//! answer, for a FIFO) holds up nobody else, and can be killed by the keeper.
 //!
 //! **Descriptors.** All that this process has is close-on-exec but 0 to 2, which are `/dev/null`:
 //! the shim has closed what it inherited, and what it makes or receives is close-on-exec from the
@@ -56,7 +56,7 @@ fn strings(body: &[u8]) -> (Strings<'_>, Strings<'_>) {
     (arguments, environment)
 }
 
-/// What goes through the pipe: code, place and error number.
+/// The length of a failure in the pipe, in bytes: code, place and error number.
 pub(crate) const FAILURE_LENGTH: usize = 8;
 
 pub(crate) fn read_failure(bytes: &[u8]) -> Option<(u16, u16, i32)> {
@@ -83,7 +83,7 @@ pub(crate) fn run(socket: i32, tell: i32) -> ! {
 struct SetUp {
     fds: [i32; MAX_DESCRIPTORS],
     tell: i32,
-    /// It has become its user.
+    /// The process has become its user.
     is_user: bool,
 }
 

@@ -40,8 +40,8 @@ pub(crate) fn run(socket: i32) -> ! {
     }
 }
 
-/// What must hold before anything else: nothing of the host is held, no signal but SIGKILL and
-/// SIGSTOP touches this process, and processes of the same user cannot look into it.
+/// Sets up the conditions of everything else: nothing of the host is held, no signal but SIGKILL
+/// and SIGSTOP touches this process, and processes of the same user cannot look into it.
 fn set_up(socket: i32) -> sys::Result<Shim> {
     sys::set_dumpable(false);
     sys::block_signals(!0);
@@ -83,7 +83,8 @@ fn own_proc() -> sys::Result<i32> {
 /// Puts `/dev/null` on descriptors 0 to 2, or where there is none the ends of pipes that are closed
 /// on their other side. Whether it was `/dev/null`.
 ///
-/// What is opened here may get one of these numbers itself, where the host had it closed.
+/// A descriptor that is opened here may get one of these numbers itself, where the host had that
+/// number closed.
 fn replace_standard_streams() -> sys::Result<bool> {
     if let Ok(null) = sys::open(sys::AT_FDCWD, b"/dev/null\0", sys::O_RDWR | sys::O_CLOEXEC) {
         let high = sys::duplicate_from(null, 3)?;

@@ -166,8 +166,8 @@ impl ExitReport {
         self.hunted
     }
 
-    /// What it had started and does not end, since it may not be killed or waits in the kernel;
-    /// known with [`hunted`](Self::hunted). Mostly nothing.
+    /// Returns the processes that this one had started and that do not end, since they may not be
+    /// killed or wait in the kernel; known with [`hunted`](Self::hunted). Mostly there are none.
     pub fn left(&self) -> &[LeftProcess] {
         &self.left
     }

@@ -67,9 +67,10 @@ fn states() -> [(&'static str, Vec<Input>); 9] {
     ]
 }
 
-/// What is done, in few letters: the stop F(rame), E(nd of input), T(ERM), S(IGKILL to itself), X
-/// (its input is closed), K(ill the tree), H(unt) or h if nobody waits, L(eft), G(o), O(verdue
-/// start), P(ublish) and the state, Q(uickly), R(eport), D(rain), N(o removal), C(lean up).
+/// Writes the effects in few letters: the stop F(rame), E(nd of input), T(ERM), S(IGKILL to
+/// itself), X (its input is closed), K(ill the tree), H(unt) or h if nobody waits, L(eft), G(o),
+/// O(verdue start), P(ublish) and the state, Q(uickly), R(eport), D(rain), N(o removal), C(lean
+/// up).
 fn letters(effects: &[Effect]) -> String {
     let letters = effects.iter().map(|effect| match effect {
         Effect::SendStop => "F".to_owned(),

@@ -8,9 +8,9 @@
 //! counted: a file that became shorter, or does not end any more as it did, was truncated, and all its
 //! lines are dropped. Its new ones have the numbers after those.
 //!
-//! It is counted by [slices](FileLog::count_slice) of [`SLICE`] bytes, by one caller at a time:
-//! each is a job of the pool, which takes the lock for a moment to publish what it has counted. A
-//! hole, which a child makes of any length at once, is a run of NUL bytes and not read.
+//! The file is counted by [slices](FileLog::count_slice) of [`SLICE`] bytes, by one caller at a
+//! time: each slice is a job of the pool, which takes the lock for a moment to publish its counts.
+//! A hole, which a child makes of any length at once, is a run of NUL bytes and not read.
 //!
 //! Records are held in memory, one for each [`BLOCK`] bytes, and each time that somebody was
 //! waiting. When there are [`RECORDS`] of them, every second one goes, or where that is not enough
@@ -52,7 +52,8 @@ pub(crate) struct FileLog {
     known: Mutex<Known>,
 }
 
-/// What was counted. Changed only by the one whose turn it is, and by its completion.
+/// The counted part of the file. Changed only by the caller whose turn it is, and by the log's
+/// completion.
 #[derive(Debug, Default)]
 struct Known {
     /// Of all that is in the file. Its lines go on from those that were in it before it was
@@ -92,7 +93,7 @@ pub(super) struct Pass {
     truncated: bool,
 }
 
-/// What a slice came to.
+/// The result of counting a slice.
 #[derive(Debug, Default)]
 pub(super) struct Slice {
     pub(super) changed: Option<Changed>,
@@ -145,8 +146,8 @@ impl FileLog {
         file.clone().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Whoever still has the log does not hold the room that its file takes. Closing the file may
-    /// take long.
+    /// Gives up the file, so that a holder of the log does not hold the room that the file takes.
+    /// Closing the file may take long.
     pub(super) fn let_go(&self) -> Option<Arc<File>> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.take()
@@ -243,11 +244,11 @@ impl FileLog {
     }
 }
 
-/// What was found in a slice.
+/// The text found in a slice.
 struct Found {
     /// Where each chunk starts, and what it has.
     chunks: Vec<(u64, Counted)>,
-    /// It was as much as a slice may be: there may be more.
+    /// The text was as much as a slice may be: there may be more.
     full: bool,
 }
 

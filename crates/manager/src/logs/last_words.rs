@@ -1,4 +1,5 @@
-//! What a child wrote last, as text for people: a few lines, each cut after a number of characters.
+//! The last output of a child, as text for people: a few lines, each cut after a number of
+//! characters.
 //!
 //! A file of the file route is not counted for that: its end is read, whatever its length.
 

@@ -52,7 +52,7 @@ pub const DEFAULT_LINE_LIMIT: usize = 1024 * 1024;
 
 /// One line of a log: bytes, whatever they are.
 ///
-/// What a child writes without a newline is one line, however long: a hole in a log on the [file
+/// Output without a newline is one line, however long: a hole in a log on the [file
 /// route](crate::LogRoute::File), which may be of terabytes, is a run of NUL bytes in its line. So
 /// a line is cut after [`DEFAULT_LINE_LIMIT`] bytes, or as many as a query
 /// [says](crate::LogsQuery::line_limit), and [`cut_bytes`](Self::cut_bytes) says how many more
@@ -97,8 +97,8 @@ impl LogLine {
         self.stream
     }
 
-    /// What was written, without the newline at its end, and cut at the limit on lines. A carriage
-    /// return before the newline is still there.
+    /// Returns the bytes that were written, without the newline at their end, and cut at the limit
+    /// on lines. A carriage return before the newline is still there.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }

@@ -71,8 +71,8 @@ impl Log {
         })
     }
 
-    /// What is there now. A file is counted on threads of the pool, slice by slice: dropped, this
-    /// stops after the one that is being counted.
+    /// Returns a view of the log as it is now. A file is counted on threads of the pool, slice by
+    /// slice: a call that is dropped stops after the slice that is being counted.
     pub(super) async fn look(self: &Arc<Self>, pool: &Pool) -> io::Result<View> {
         let file = match &self.route {
             Route::Pipe(log) => return Ok(log.view()),
@@ -176,8 +176,8 @@ impl Log {
         }
     }
 
-    /// Its files go: what cannot be read from now on is nobody's fault. Gives the file that is not
-    /// needed any more.
+    /// Notes that the log's files are removed: a failure to read them from now on is nobody's
+    /// fault. Returns the file that is not needed any more.
     pub(super) fn set_removed(&self) -> Option<Arc<File>> {
         self.removed.store(true, Ordering::Relaxed);
         match &self.route {

@@ -41,11 +41,11 @@ use super::view::{Step, View};
 /// Asking for more than is there is no error: an answer ends where the log ends, and is empty when the
 /// offset is past it. A line whose newline was not written yet is in the answer as well.
 ///
-/// What a query costs is its answer: lines that are asked for by their number, from the end or by
-/// their time are found by an index. Conditions on what a line says are checked line by line, over
-/// all that the rest of the query leaves. So [`limit`](Self::limit) and [`last`](Self::last) bound
-/// the memory of an answer: each line has at most as many bytes as the [limit on
-/// lines](Self::line_limit).
+/// A query costs as much as its answer: lines that are asked for by their number, from the end or
+/// by their time are found by an index. Conditions on the text of a line are checked line by line,
+/// over all lines that the rest of the query leaves. So [`limit`](Self::limit) and
+/// [`last`](Self::last) bound the memory of an answer: each line has at most as many bytes as the
+/// [limit on lines](Self::line_limit).
 #[derive(Clone, Default, PartialEq, Eq)]
 #[must_use]
 pub struct LogsQuery {

@@ -48,7 +48,7 @@ fn read(view: &View, from: u64) -> (Vec<(u64, Vec<u8>, bool)>, u64) {
     (whole.collect(), dropped)
 }
 
-/// Its number, the bytes that are left, how many were cut, and whether it has ended.
+/// A line: its number, the bytes that are left, how many were cut, and whether it has ended.
 type CutLine = (u64, Vec<u8>, u64, bool);
 
 /// The same, with lines that are cut, each with the number of bytes that were.

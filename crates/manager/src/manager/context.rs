@@ -46,7 +46,7 @@ pub(crate) struct Context {
     pub(crate) ready: Flag,
     /// From the shutdown on: when the grace of its processes ends. It may only come nearer.
     pub(crate) shutdown: watch::Sender<Option<Instant>>,
-    /// What did not end, while the manager was shut down.
+    /// The processes that did not end while the manager was shut down.
     pub(crate) left: Mutex<Vec<LeftProcess>>,
     /// Weak: the tasks do not keep the manager, the handles do.
     pub(super) registry: mpsc::WeakSender<Command>,

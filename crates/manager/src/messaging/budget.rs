@@ -22,9 +22,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What can be spent at once, and in one second.
+/// The units that can be spent at once, and in one second.
 pub(crate) const PER_SECOND: u32 = 16_000;
-/// What can be spent at once by a child to which much has been sent.
+/// The units that can be spent at once by a child to which much has been sent.
 const MOST: i64 = 1 << 20;
 /// In what time there is one more.
 const UNIT: Duration = Duration::from_nanos(1_000_000_000 / PER_SECOND as u64);
@@ -39,7 +39,7 @@ pub(crate) struct ControlBudget {
     /// Below zero by one frame at most.
     units: i64,
     refilled: Instant,
-    /// What has been earned until then.
+    /// The units that had been earned by the last refill.
     earned: u64,
     interrupted: bool,
 }
@@ -109,7 +109,7 @@ fn cost(len: usize) -> i64 {
 mod tests {
     use super::*;
 
-    /// What a step does to a bucket.
+    /// An action on a bucket.
     enum Step {
         Spend(usize),
         Refund(usize),

@@ -105,7 +105,7 @@ pub(crate) type Release<W> = Box<dyn Fn(Arc<W>) + Send + Sync>;
 
 pub(crate) struct Outbox<W = WritePipe> {
     state: Mutex<State<W>>,
-    /// What the queue has room for, by lane.
+    /// The room of the queue, by lane.
     capacity: Capacity,
     progress: Notify,
     limits: OutboxLimits,
@@ -268,9 +268,9 @@ impl<W: WriteEnd> Outbox<W> {
         Ok(())
     }
 
-    /// Queues one message, whether there is room or not; [`flush`](Self::flush) sees it written.
-    /// What is queued beyond the room holds up everybody else, so only a sender [whose turn it
-    /// is](Self::wait_for_turn) may do it, once.
+    /// Queues one message, whether there is room or not; [`flush`](Self::flush) sees it written. A
+    /// message beyond the room holds up everybody else, so only a sender [whose turn it
+    /// is](Self::wait_for_turn) may do this, once.
     pub(crate) fn feed(self: &Arc<Self>, payload: Bytes) -> Result<(), SendFailure> {
         let ready = {
             let mut state = self.lock();

@@ -39,7 +39,7 @@ type Waiting = Pin<Box<dyn Future<Output = Result<(), WriteMessageError>> + Send
 pub struct MessageSink {
     process: Arc<Process>,
     outbox: Arc<Outbox>,
-    /// It may be given a message, also if there is no room by now.
+    /// The sink may be given a message, also if there is no room by now.
     has_turn: bool,
     waiting: Option<Waiting>,
     flushing: Option<Waiting>,

@@ -48,8 +48,9 @@ pub use super::validate::ConfigurationError;
 /// logs both on standard output, or messages or logs on a stream that is also inherited, a file or
 /// given bytes. [`ConfigurationError`] says which, and what to do.
 ///
-/// Its `Debug` form hides arguments and the values of variables, which often are secrets; its
-/// `Display` form shows the arguments, and [`reveal`](Self::reveal) all of it.
+/// The `Debug` form of a command hides arguments and the values of variables, which often are
+/// secrets; the `Display` form shows the arguments, and [`reveal`](Self::reveal) all of the
+/// command.
 #[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(
     feature = "serde",

@@ -84,7 +84,7 @@ pub enum ConfigurationError {
     /// More bytes before hello are to be skipped than are kept until it comes.
     #[error("`skip_before_hello({bytes})` is too much: it must be at most {MAX_SKIP} bytes")]
     SkipTooLarge {
-        /// What was asked for, in bytes.
+        /// The number of bytes that was asked for.
         bytes: usize,
     },
     /// The message limit is over what a frame can hold.

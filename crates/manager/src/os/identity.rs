@@ -55,7 +55,8 @@ pub(crate) fn set_thread_umask(umask: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// What the calling thread mounts from now on is seen by it alone, and by what it starts.
+/// Hides the mounts that the calling thread makes from now on from all but the thread and the
+/// processes that it starts.
 #[cfg(test)]
 pub(crate) fn leave_mount_namespace() -> io::Result<()> {
     // SAFETY: numbers only. The thread gets a namespace of its own, unshare(2).

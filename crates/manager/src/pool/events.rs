@@ -48,11 +48,11 @@ pub enum PoolEvent {
     /// [`WorkerEnded`](Self::WorkerEnded) or [`WorkerStartFailed`](Self::WorkerStartFailed) follows
     /// when it ends before the pool has.
     WorkerStuck {
-        /// Its number.
+        /// The number of the worker.
         worker: u64,
-        /// Its process.
+        /// The process of the worker.
         process: ProcessId,
-        /// What does not end, and why.
+        /// The processes that do not end, each with the reason.
         left: Arc<[LeftProcess]>,
     },
     /// A worker that was ready has ended.

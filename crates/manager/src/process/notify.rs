@@ -6,8 +6,8 @@
 //! to it. Where the working directory's own path is too long it has an abstract name, which any
 //! user of the machine can send to, and the kernel tells who does (`SCM_CREDENTIALS`).
 //!
-//! Whoever sends, what is received in a time is bounded ([`Budget`]): the rest waits in the
-//! kernel's queue, which is short (`net.unix.max_dgram_qlen`), and its sender with it.
+//! The number of datagrams received in a time is bounded, whoever sends ([`Budget`]): the rest
+//! waits in the kernel's queue, which is short (`net.unix.max_dgram_qlen`), and its sender with it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Permissions};
@@ -38,10 +38,10 @@ use crate::clock;
 const LONGEST: usize = 107;
 /// The longest notification, as with systemd.
 const DATAGRAM: usize = 4096;
-/// What a notification costs of the budget: it is read, told to the process's task, and may be an
-/// event.
+/// The tokens of the budget that a notification costs: the notification is read, told to the
+/// process's task, and may be an event.
 const HEARD: u32 = 8;
-/// What a datagram of another user costs, which is received and thrown away.
+/// The tokens that a datagram of another user costs, which is received and thrown away.
 const IGNORED: u32 = 1;
 
 /// What a child has told.
@@ -64,7 +64,7 @@ pub(crate) struct NotifySocket {
     from: Option<u32>,
 }
 
-/// What `NOTIFY_SOCKET` is to be. A path is removed with it.
+/// The value that `NOTIFY_SOCKET` is to have. A path is removed with the value.
 #[derive(Debug)]
 enum SocketName {
     Path(PathBuf),
@@ -243,11 +243,12 @@ struct Budget {
 }
 
 impl Budget {
-    /// What there is at most.
+    /// The most tokens that there are.
     const BURST: u32 = 128 * HEARD;
-    /// What comes in each millisecond.
+    /// The tokens that come in each millisecond.
     const RATE: u32 = 4;
-    /// What is waited for where there is nothing: 32 ms, so that a flood wakes nobody all the time.
+    /// The tokens that are waited for where there are none: 32 ms, so that a flood wakes nobody all
+    /// the time.
     const WAKE: u32 = 128;
 
     fn new(now: Instant) -> Self {

@@ -153,7 +153,8 @@ impl Launch {
         }
     }
 
-    /// What nobody waits for any more is killed, with all that it has started meanwhile.
+    /// Hands over the launched process; kills it, with all that it has started meanwhile, where
+    /// nobody waits for it any more.
     fn hand_over(&self, launched: Launched) -> Result<Launched, SpawnProcessError> {
         if self.progress.done() {
             return Ok(launched);
@@ -397,7 +398,7 @@ fn unwind(pid: Pid) {
 mod tests {
     use super::*;
 
-    /// What a start that was given up has started, its tree too.
+    /// A process whose start was given up is killed, and its tree too.
     #[tokio::test]
     async fn what_nobody_waits_for_any_more_is_killed() {
         let dir = Arc::new(ManagerDir::temporary().expect("a directory"));

@@ -102,12 +102,12 @@ struct Run {
     exit: Arc<Flag>,
 }
 
-/// What is known of the end of a run.
+/// The facts known of the end of a run.
 #[derive(Default)]
 struct Ending {
-    /// Its children before it was told to end: afterwards they are nobody's.
+    /// The process's children before it was told to end: afterwards they are nobody's.
     children: Vec<Identity>,
-    /// What the last hunt has left.
+    /// The processes that the last hunt has left.
     left: Vec<LeftProcess>,
     /// The kernel does not let us kill it.
     denied: bool,

@@ -1,8 +1,8 @@
 //! The lock on a working directory, which belongs to one manager at a time.
 //!
-//! It keeps a second manager out. What keeps a second one from what the first has is the lock on
-//! each manager's own directory: that holds also where a cleaner of temporary files has removed
-//! this one's name.
+//! The lock keeps a second manager out. The lock on each manager's own directory keeps a second
+//! manager from what the first one has: that lock holds also where a cleaner of temporary files has
+//! removed the name of this one.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io;

@@ -30,7 +30,7 @@ use super::directory::{Deadline, Directory, REMOVAL};
 use super::private::{create_new, private_dir, set_mode};
 use super::{CGROUP, MARKER, PASSABLE};
 
-/// What the name of a directory has that is not locked yet.
+/// The beginning and the end of the name of a directory that is not locked yet.
 const HALF_MADE: (&str, &str) = (".procession-", ".new");
 /// How often one is made again that a sweep has taken away before it was locked.
 const ATTEMPTS: usize = 8;

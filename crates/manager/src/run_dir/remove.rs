@@ -80,7 +80,7 @@ pub(crate) struct Terms<'a> {
     pub(crate) salt: u64,
 }
 
-/// What is left, and why.
+/// The entries that a removal has left, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Left {
     /// The entries that were seen and could not be removed; more may be left where the time ran
@@ -217,7 +217,7 @@ struct Removal<'a, S: System> {
     handled: u64,
     /// How many entries are gone.
     removed: u64,
-    /// What this round has failed at.
+    /// The entries that this round has failed at.
     left: Option<Left>,
 }
 

@@ -1,4 +1,4 @@
-//! What a hostile child makes, for tests.
+//! The files and directories that a hostile child makes, for tests.
 #![expect(clippy::print_stderr, reason = "a test that cannot run says so")]
 
 use std::path::Path;

@@ -36,7 +36,7 @@ fn times() -> [Duration; 5] {
     [Duration::ZERO, NANO, MILLI, longest(), Duration::MAX]
 }
 
-/// Those that are long enough for anything.
+/// Returns times that are long enough for anything.
 fn long_times() -> [Duration; 3] {
     [
         Duration::from_hours(24 * 365 * 1000),
@@ -45,7 +45,7 @@ fn long_times() -> [Duration; 3] {
     ]
 }
 
-/// It answers, passes on messages, and stops when it is asked to.
+/// Checks that the child answers, passes on messages, and stops when it is asked to.
 async fn works(child: &ProcessHandle, what: &dyn Debug) {
     let mut messages = child.subscribe_message_stream().await.expect("a stream");
     for number in 0..20 {
@@ -606,7 +606,7 @@ fn longest_ago() -> Duration {
     Duration::from_secs(1 << 60)
 }
 
-/// What takes a time or a number, as `type::function`.
+/// Finds the functions that take a time or a number, as `type::function`.
 fn that_take_numbers(dir: &Path, found: &mut Vec<String>) {
     let entries = std::fs::read_dir(dir).expect("the sources are there");
     let mut paths: Vec<_> = entries

@@ -318,7 +318,8 @@ impl ChildSide {
 
     /// Reads any bytes, as they come: none at the end of the input. Cancel safe.
     ///
-    /// What [`next`](Self::next) has not given yet is among them; a script uses one of the two.
+    /// Bytes that [`next`](Self::next) has not given yet are among them; a script uses one of the
+    /// two.
     pub async fn read(&mut self) -> Bytes {
         if let Some(input) = &mut self.input
             && self.buffer.is_empty()

@@ -295,7 +295,7 @@ fn unkillable(cmd: Cmd) -> (ScriptedChild, Arc<Notify>) {
     (child, ends)
 }
 
-/// What does not end is told in time by each verb, and its end when it comes.
+/// Each verb tells in time of a process that does not end, and of its end when it comes.
 #[tokio::test(start_paused = true)]
 async fn a_kill_that_does_nothing_is_told_and_so_is_the_end_that_comes_later() {
     let manager = manager();

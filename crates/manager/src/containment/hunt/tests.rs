@@ -162,7 +162,7 @@ fn somebody_with_the_number_and_start_of_what_was_killed_is_not_waited_for() {
     assert!(bystander.is_running());
 }
 
-/// What keeps making progress is given up, too, in the end.
+/// A hunt that keeps making progress is given up, too, in the end.
 #[test]
 fn a_tree_that_is_never_all_killed_is_given_up() {
     let name = Name::new();
@@ -198,8 +198,8 @@ fn without_scans_the_group_is_killed_at_once_and_the_hunt_is_given_up() {
     assert!(left.is_some_and(|left| left.contains("cannot look")));
 }
 
-/// It has neither the tag nor the group, and its parent has gone: that it was a child is known from
-/// before.
+/// The child has neither the tag nor the group, and its parent has gone: only the list of children
+/// that was taken before names it.
 #[test]
 fn a_child_that_was_known_is_found_when_its_parent_is_gone() {
     let name = Name::new();

@@ -144,9 +144,10 @@ impl Hunter {
     /// SIGKILLs the whole tree, and what is in its cgroup, until two scans in a row found nothing alive of it. Resolves with
     /// how many processes other than the root were killed, and what is left.
     ///
-    /// What was started while it looked is found by the next round. It gives up after 4 seconds in
-    /// which nothing more was killed and nothing went, and after 30 seconds whatever went; what may
-    /// not be signalled is not waited for. Without `urgent` a scan may wait for up to 200 ms.
+    /// The next round finds the processes that were started while a scan looked. The hunt gives up
+    /// after 4 seconds in which nothing more was killed and nothing went, and after 30 seconds
+    /// whatever went; it does not wait for processes that may not be signalled. Without `urgent` a
+    /// scan may wait for up to 200 ms.
     ///
     /// Cancel safe: once polled, the hunt goes on without its waiter.
     pub(crate) async fn hunt(

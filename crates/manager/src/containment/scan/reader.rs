@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use super::{Identity, ProcReader, Seen, Snapshot};
 
-/// What is still read after as long is given up: after twice as long at most.
+/// A read that still goes on after this time is given up: after twice this time at most.
 const STALL: Duration = Duration::from_millis(500);
 /// As many processes are waited for by threads of their own. While there are more nothing is
 /// scanned.

@@ -283,7 +283,8 @@ async fn a_listener_that_is_late_is_told_what_it_missed() {
     manager.shutdown().await.expect("the end");
 }
 
-/// It counts as failed, and what it needs is stopped after it.
+/// A process that does not end counts as failed, and the processes that it needs are stopped after
+/// it.
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_killed_holds_up_no_stop() {
     let manager = manager();
@@ -313,7 +314,8 @@ async fn what_cannot_be_killed_holds_up_no_stop() {
         .expect_err("it does not end");
 }
 
-/// Those that are to run again together wait for it, but not where the group is stopped then.
+/// Processes that are to run again together wait for one that does not end, but not where the group
+/// is stopped then.
 #[tokio::test(start_paused = true)]
 async fn a_group_that_waits_to_restart_what_cannot_be_killed_can_be_stopped() {
     let manager = manager();

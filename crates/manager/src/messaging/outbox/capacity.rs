@@ -103,7 +103,8 @@ impl LaneCapacity {
         }
     }
 
-    /// What is larger than all the room there is takes all of it.
+    /// Returns the room that `len` bytes take: all of it, where the bytes are more than all the
+    /// room.
     fn cost(&self, len: usize) -> u32 {
         u32::try_from(len.clamp(1, self.most_bytes)).unwrap_or(u32::MAX)
     }
@@ -161,7 +162,7 @@ impl LaneCapacity {
 #[derive(Debug)]
 struct Quantity {
     free: Semaphore,
-    /// What was taken beyond that: the first that is released pays it.
+    /// The number taken beyond those that there are: the first that is released pays it.
     debt: AtomicUsize,
 }
 

@@ -291,8 +291,8 @@ impl Child {
     }
 }
 
-/// What is handled in two seconds of a flood: what may be at once, what comes with the time, and
-/// what is in the pipe.
+/// Returns whether two seconds of a flood handle so many frames: those that may be at once, those
+/// that come with the time, and those in the pipe.
 fn is_two_seconds_of(times: u32) -> bool {
     (3 * PER_SECOND - PER_SECOND / 10..3 * PER_SECOND + 100).contains(&times)
 }

@@ -57,7 +57,7 @@ pub(super) struct Hand {
     pub(super) dies: bool,
     /// Nothing more comes from it.
     pub(super) lost: Arc<Flag>,
-    /// What of it does not end.
+    /// The processes of the worker that do not end.
     pub(super) left: Arc<[LeftProcess]>,
 }
 

@@ -239,8 +239,8 @@ async fn finishes(mut child: ChildSide) -> i32 {
     }
 }
 
-/// It is not replaced before it ends, and nobody waits for it: neither its callers nor the end of
-/// the pool.
+/// A worker that cannot be killed is not replaced before it ends, and nobody waits for it: neither
+/// its callers nor the end of the pool.
 #[tokio::test(start_paused = true)]
 async fn workers_that_cannot_be_killed_do_not_pile_up() {
     let manager = manager();

@@ -57,12 +57,12 @@ impl Attached {
         self.process().is_none_or(Child::is_childless)
     }
 
-    /// Its number, where it is a process.
+    /// Returns the number of the child, where it is a process.
     pub(crate) fn number(&self) -> Option<Pid> {
         self.process().map(Child::number)
     }
 
-    /// Its number; 0 where it is no process.
+    /// Returns the number of the child; 0 where it is no process.
     pub(crate) fn pid(&self) -> u32 {
         self.process().map_or(0, Child::pid)
     }

@@ -37,7 +37,7 @@ use crate::supervision::{self, Effect, Probe, State, Supervised, Supervision};
 /// What comes of a launch, and what says what to run, where it may be run again.
 pub(super) type Outcome = (Again, Result<Launched, SpawnProcessError>);
 
-/// What says what to run.
+/// The place of the [`Runnable`], which says what to run.
 #[derive(Default)]
 pub(super) enum Again {
     /// Not to be run again, or away while it is being launched.

@@ -48,7 +48,7 @@ impl Task {
             .spawn(async move { hunter.hunt(tree, group, urgent).await });
     }
 
-    /// What a hunt has come to.
+    /// Notes the outcome of a hunt, and returns it as an input of the lifecycle.
     pub(super) fn hunted(&mut self, outcome: Outcome) -> Input {
         let left = !outcome.left.is_empty();
         if left || self.run.ending.is_some() {
@@ -96,7 +96,7 @@ impl Task {
         }
     }
 
-    /// What of it does not end: itself first, where it is there.
+    /// Returns the processes that do not end: the process itself first, where it is there.
     pub(super) fn left(&self) -> Vec<LeftProcess> {
         let Some(ending) = &self.run.ending else {
             return Vec::new();

@@ -25,7 +25,7 @@ pub(crate) enum Input {
     WorkerStartFailed { worker: u64 },
     /// It is gone, asked for or not.
     WorkerEnded { worker: u64 },
-    /// It was killed, asked for or not, and does not end: all that it had is lost.
+    /// The worker was killed, asked for or not, and does not end: all that it had is lost.
     WorkerStuck { worker: u64 },
     /// It has answered a request, or said that it has ceased to work on one that was cancelled.
     Answered { worker: u64, request: u64, ok: bool },

@@ -30,7 +30,8 @@ impl Dispatch {
         }
     }
 
-    /// It is as good as ended, but that it stays one of the most.
+    /// Handles a worker that does not end like one that has ended, but that it still counts towards
+    /// the maximum.
     pub(super) fn stuck(
         &mut self,
         worker: u64,

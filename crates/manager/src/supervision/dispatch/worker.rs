@@ -21,8 +21,8 @@ pub enum WorkerState {
     Stopping,
     /// It is being killed.
     Killing,
-    /// It was killed and does not end. It has no requests any more, and is not replaced before it
-    /// ends.
+    /// The worker was killed and does not end. It has no requests any more, and is not replaced
+    /// before it ends.
     Stuck,
 }
 

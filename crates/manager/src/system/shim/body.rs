@@ -1,4 +1,4 @@
-//! What the root of a tree is to do before its program: steps, and the descriptors that they name.
+//! The work of a tree's root before its program: steps, and the descriptors that they name.
 
 use std::fs::File;
 use std::io::{self, Write as _};

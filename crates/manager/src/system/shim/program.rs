@@ -12,8 +12,8 @@ use rustix::io::Errno;
 /// Empty where the build could not compile it.
 static BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/helper"));
 
-/// What to run, in this order until one way works: a memory file, a file in a directory, a path
-/// that the user names.
+/// The ways to run the helper, tried in this order until one works: a memory file, a file in a
+/// directory, a path that the user names.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct HelperProgram {
     /// Where a file may be made, if the memory file is refused; it is removed at once.

@@ -204,7 +204,8 @@ fn reasons_can_be_read() {
     assert_eq!(Refusal::Draining.to_string(), "the pool is being ended");
 }
 
-/// It is one of the most until it has ended, and nobody waits for it at the end.
+/// A worker that cannot be killed counts towards the maximum until it has ended, and nobody waits
+/// for it at the end.
 #[test]
 fn a_worker_that_cannot_be_killed_is_not_replaced_and_holds_up_no_end() {
     course(
