@@ -170,8 +170,11 @@ pub(super) fn lives(pid: Pid) -> bool {
     snapshot().has(pid)
 }
 
+/// Scans again while a process was in the midst of `execve(2)`: it may be one of the tree.
 pub(super) fn members(tree: &Tree) -> Vec<Pid> {
-    let snapshot = snapshot();
+    const MOST: usize = 100;
+    let mut scans = std::iter::repeat_with(snapshot).take(MOST);
+    let snapshot = scans.find(|scan| !scan.unsettled).unwrap_or_else(snapshot);
     let members = snapshot.members(tree.tag, tree.root.as_ref());
     members.into_iter().map(|seen| seen.pid).collect()
 }
