@@ -75,11 +75,13 @@ fn ten_thousand_short_children() {
     });
 }
 
-/// Half of what it starts leaves the group, and every second of these loses its parent.
+/// A program that forks, and says so after as many times as its argument says. Half of the children
+/// leave the group, and every second of these loses its parent.
 const FORKS: &str = "
-import os, signal
-os.write(1, b'here\\n')
+import os, signal, sys
 for n in range(200):
+    if n == int(sys.argv[1]):
+        os.write(1, b'here\\n')
     if os.fork() == 0:
         if n % 2:
             os.setsid()
@@ -100,6 +102,7 @@ fn what_forks_while_it_is_killed() {
         for round in 0..200 {
             let child = Cmd::new(programs::python3())
                 .args(["-S", "-E", "-c", FORKS])
+                .arg((round % 20).to_string())
                 .messaging(Messaging::standard_io());
             let child = test.spawn(child).await;
             let mut stream = child.subscribe_message_stream().await.unwrap();
