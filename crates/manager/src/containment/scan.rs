@@ -17,6 +17,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,6 +45,8 @@ const BUFFER: usize = 16 * 1024;
 /// As much of an environment is searched, in bytes. A program is started with 6 MiB at most,
 /// arguments included (`_STK_LIM / 4 * 3` in the kernel's `fs/exec.c`).
 const MAX_ENVIRON: usize = 8 * 1024 * 1024;
+/// As often is one environment searched because it was cut by `execve(2)`.
+const MAX_SEARCHES: usize = 4;
 /// As many threads of a process whose first has ended are asked for its environment.
 const MAX_THREADS: usize = 16;
 
@@ -406,15 +409,33 @@ impl ProcReader {
         Ok(None)
     }
 
+    /// Searches one file, again where the memory has gone between two pieces of it: `execve(2)` has
+    /// put another in its place, which has the environment whole.
     fn search(&mut self, pid: Pid, name: &str, tags: &mut Vec<Tag>) -> io::Result<Option<usize>> {
+        for _ in 1..MAX_SEARCHES {
+            let (found, is_cut) = self.search_once(pid, name, tags)?;
+            if !is_cut {
+                return Ok(found);
+            }
+        }
+        Ok(self.search_once(pid, name, tags)?.0)
+    }
+
+    /// Returns the bytes that were there, and whether more were there before.
+    fn search_once(
+        &mut self,
+        pid: Pid,
+        name: &str,
+        tags: &mut Vec<Tag>,
+    ) -> io::Result<(Option<usize>, bool)> {
         let Some(mut file) = self.open(pid, name)? else {
-            return Ok(None);
+            return Ok((None, false));
         };
         let mut search = TagSearch::new();
         let mut length = 0;
         while length < MAX_ENVIRON && !search.is_full() {
             let Some(count) = readable(fill(&mut file, &mut self.buffer))? else {
-                return Ok(None);
+                return Ok((None, false));
             };
             search.feed(&self.buffer[..count]);
             length += count;
@@ -423,7 +444,9 @@ impl ProcReader {
             }
         }
         *tags = search.finish();
-        Ok(Some(length))
+        // A single piece is read from one memory; without memory nothing is there any more.
+        let is_cut = length > BUFFER && file.read_at(&mut [0], 0).is_ok_and(|count| count == 0);
+        Ok((Some(length), is_cut))
     }
 
     /// Reads a file of a process, 16 KiB of it at most; `None` where it is gone or not for us.
