@@ -262,10 +262,12 @@ impl ManagerDir {
             root: None,
             known: Vec::new(),
         };
-        let left = extinguish(tree, self.group.clone()).left;
+        let outcome = extinguish(tree, self.group.clone());
+        let is_all_gone = outcome.left().is_none();
+        let left = outcome.left;
         // Before the record of it.
         drop(self.group.take());
-        if !left.is_empty() && self.private.is_none() {
+        if !is_all_gone && self.private.is_none() {
             tracing::warn!(directory = %self.home.path().display(), "something of the manager does not end: its directory stays for the next one");
             return left;
         }
@@ -353,8 +355,7 @@ impl Spare {
     }
 
     fn remove(&self, parent: &LockedDir, name: &Path) -> io::Result<()> {
-        let deadline = Deadline::after(REMOVAL);
-        let remove = || parent.directory.remove(name, deadline);
+        let remove = || parent.directory.remove(name, Deadline::after(REMOVAL));
         match remove() {
             Err(left) if is_short_of_descriptors(&left) => {
                 let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);

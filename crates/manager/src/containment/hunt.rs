@@ -56,7 +56,7 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Returns a text that names the processes left, and says why more may be left; `None` where
     /// nothing is left.
-    pub(super) fn left(&self) -> Option<String> {
+    pub(crate) fn left(&self) -> Option<String> {
         match (&self.unseen, self.left.as_slice()) {
             (None, []) => None,
             (None, left) => Some(List(left).to_string()),

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::{EXIT_AFTER_BROKEN_PIPE, Process, RunChannels, StartState, Status};
 use crate::error::{LastLines, RequestError, WaitReadyError};
-use crate::lifecycle::{ExitReport, OutputState};
+use crate::lifecycle::{ExitReport, OutputState, ProcessState};
 use crate::logs::{LastWords, LogStream};
 use crate::messaging::answering::RequestHandler;
 use crate::messaging::asking::Asking;
@@ -188,7 +188,9 @@ impl Process {
         let id = self.id;
         let known = |status: &Status| {
             let ended = status.start != StartState::Pending || status.report.is_some();
-            let known = status.start == StartState::Ready || (ended && !status.is_followed());
+            let is_stuck = status.state == ProcessState::Stuck;
+            let known =
+                status.start == StartState::Ready || (ended && (is_stuck || !status.is_followed()));
             known.then_some(())
         };
         self.when(known).await;

@@ -86,7 +86,7 @@ impl LockedDir {
     /// another thread that has just made it has the lock otherwise.
     fn find(path: &Path, id: Uuid) -> io::Result<(Self, bool)> {
         let directory = Directory::open(path)?;
-        if !is_marked(&directory, id) {
+        if !is_ours(&directory) || !is_marked(&directory, id) {
             let text = "something else is in the place of the manager's directory: remove it";
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
         }
@@ -141,6 +141,10 @@ impl LockedDir {
         let marker = Some(LAST);
         self.directory.remove_itself(&self.path, marker, deadline)?;
         seam::step();
+        if !matches!(self.place()?, Place::There) {
+            // Somebody has taken it away, or put something else in its place.
+            return Ok(());
+        }
         let half = self.path.with_file_name(half_made());
         match fs::rename(&self.path, &half) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::super::StartState;
 use super::super::spawn::Attached;
 use super::Task;
 use crate::clock;
@@ -71,6 +72,11 @@ impl Task {
             return;
         };
         let children = containment::children(root);
+        // The number was its own until now only if it is not reaped yet.
+        let root = self.run.child.as_ref().and_then(Attached::root);
+        if !root.is_some_and(|root| root.is_unreaped()) {
+            return;
+        }
         let known = &mut self.run.ending.get_or_insert_default().children;
         for child in children {
             if !known.contains(&child) {
@@ -124,6 +130,11 @@ impl Task {
             conversation.end();
         }
         self.process.publish(|status| {
+            // A start deadline does not come any more.
+            if status.report.is_none() && status.start == StartState::Pending {
+                let reason = "it was killed before it was ready, and does not end";
+                status.start = StartState::Failed(reason.into());
+            }
             let unended = status.unended.get_or_insert_default();
             unended.left = Arc::clone(&left);
             unended.times += 1;
