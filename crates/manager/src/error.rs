@@ -232,8 +232,8 @@ pub enum ReceiveMessageError {
     #[error("{0} messages were lost: the subscription did not read them in time")]
     LostMessages(u64),
     /// The child wrote a line over the message limit. It was skipped to its end; the next line is
-    /// read as usual. As many of these are held as messages; the oldest count as
-    /// [lost](Self::LostMessages) beyond that.
+    /// read as usual. A subscription holds as many of these as messages, the
+    /// newest.
     #[error(
         "the child wrote a line of over {limit} bytes, and it was skipped: raise Messaging::message_limit"
     )]

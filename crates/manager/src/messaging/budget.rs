@@ -15,8 +15,9 @@
 //! ```
 //!
 //! So the parent's work is bounded in time, by what it does of its own accord. A child that keeps
-//! to the protocol is never held up: a frame of control is an answer to a message, a request or an
-//! item, or one of a few.
+//! to the protocol is not held up: a frame of control is an answer to a message, a request or an
+//! item, or one of a few. The exception is a child that sends more than 16,000 items a second to a
+//! request whose items nobody reads.
 
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ const MOST: i64 = 1 << 20;
 /// In what time there is one more.
 const UNIT: Duration = Duration::from_nanos(1_000_000_000 / PER_SECOND as u64);
 /// A unit for so many bytes, besides the one of the frame.
-const BYTES: usize = 4096;
+pub(crate) const BYTES: usize = 4096;
 /// The bucket is waited for until it holds so much: a wait for each unit would cost more than what
 /// it bounds.
 const SLICE: u32 = PER_SECOND / 20;
@@ -63,6 +64,11 @@ impl ControlBudget {
     /// Takes back what was spent on a frame that somebody has waited for.
     pub(crate) fn refund(&mut self, len: usize) {
         self.units = self.units.saturating_add(cost(len));
+    }
+
+    /// Fills the bucket, for a child that has exited.
+    pub(crate) fn pardon(&mut self) {
+        self.units = i64::from(PER_SECOND);
     }
 
     pub(crate) fn is_exhausted(&self) -> bool {

@@ -353,8 +353,7 @@ impl Buffer {
 
     /// Appends what is no message. Of runs that began and wrote nothing only the last is told:
     /// there may be any number of them. As many errors are held as messages: a child that writes
-    /// nothing but lines over the limit must not fill the memory. The oldest goes then, and counts
-    /// as a lost message.
+    /// nothing but lines over the limit must not fill the memory. The oldest goes then.
     pub(crate) fn push_error(&mut self, error: ReceiveMessageError) -> Option<Waker> {
         if let ReceiveMessageError::NewRun(_) = error
             && let Some(Segment::Error(ReceiveMessageError::NewRun(_))) = self.segments.back()
@@ -374,12 +373,8 @@ impl Buffer {
             let Some(at) = self.segments.iter().position(is_error) else {
                 return;
             };
-            if let Some(Segment::Error(error)) = self.segments.remove(at)
-                && !matches!(error, ReceiveMessageError::NewRun(_))
-            {
-                self.lost += 1;
-                self.dropped += 1;
-            }
+            // No message is lost with it, and the newer errors say the same.
+            self.segments.remove(at);
             self.errors -= 1;
         }
     }

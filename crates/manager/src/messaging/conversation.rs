@@ -27,6 +27,7 @@ use tokio::runtime::Handle;
 
 use super::answering::{ItemSink, Request, RequestHandler, Work};
 use super::asking::{Asking, End, Slot};
+use super::budget::BYTES;
 use super::outbox::{Outbox, SendFailure};
 use super::pipe::{WriteEnd, WritePipe};
 use super::queue::{Lane, Outgoing};
@@ -177,12 +178,19 @@ impl<W: WriteEnd> Conversation<W> {
         Ok(asking)
     }
 
+    /// What may still come for a request that was cancelled, in units of the budget: items for
+    /// which there is credit, one item beyond it, and the reply.
+    fn late_frames(&self) -> u64 {
+        let longest = self.outbox.message_limit() / BYTES + 1;
+        LATE_ITEMS + 2 * longest as u64
+    }
+
     /// Whoever asked no longer waits.
     pub(super) fn abandon(&self, id: u64, placed: bool) {
         let open = {
             let mut state = self.lock();
             let open = state.asked.cancel(id).is_some();
-            state.earned += if open { LATE_ITEMS } else { 0 };
+            state.earned += if open { self.late_frames() } else { 0 };
             open
         };
         if open && placed {

@@ -212,8 +212,18 @@ impl<R: ReadEnd, W: WriteEnd> Reader<R, W> {
             let Some(wait) = self.budget.refill(Instant::now(), earned) else {
                 return;
             };
-            sleep(wait).await;
+            let exit = Arc::clone(self.source.exit());
+            let exited = tokio::select! {
+                biased;
+                () = exit.wait() => true,
+                () = sleep(wait) => false,
+            };
             self.source.rearm();
+            if exited {
+                // The drain has a bound of its own, and waits for nobody.
+                self.budget.pardon();
+                return;
+            }
         }
     }
 
