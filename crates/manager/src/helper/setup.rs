@@ -191,7 +191,12 @@ impl SetUp {
             Step::Terminal { target } => sys::take_terminal(target as i32),
             Step::NoNewPrivileges => sys::set_no_new_privileges(),
             Step::Landlock { index } => sys::restrict_self(self.fd(index)?),
-            Step::Seccomp(filter) => sys::filter_calls(filter),
+            Step::Seccomp(filter) => {
+                // The filter may refuse both later.
+                sys::die_with_parent();
+                sys::block_signals(0);
+                sys::filter_calls(filter)
+            }
             Step::Arguments(_) | Step::Environment(_) => Ok(()),
             Step::Execute(path) => Err(execute(Some(path), -1, program)),
             Step::ExecuteDescriptor { index } => Err(execute(None, self.fd(index)?, program)),

@@ -439,8 +439,8 @@ impl Poll {
 
 /// Waits until one of `polls` has something, or for so many milliseconds.
 pub(crate) fn poll(polls: &mut [Poll], milliseconds: Option<u32>) -> Result<usize> {
-    let time = milliseconds.map(|time| [i64::from(time / 1000), i64::from(time % 1000) * 1_000_000]);
-    let time_at = time.as_ref().map_or(0, |time| time.as_ptr() as usize);
+    let mut time = milliseconds.map(|time| [i64::from(time / 1000), i64::from(time % 1000) * 1_000_000]);
+    let time_at = time.as_mut().map_or(0, |time| time.as_mut_ptr() as usize);
     let arguments = [polls.as_mut_ptr() as usize, polls.len(), time_at, 0, 0, 0];
     // SAFETY: pointer and length are those of a slice that is borrowed for writing; the time is
     // either none or two numbers that the kernel may write back to what is a copy of our own.

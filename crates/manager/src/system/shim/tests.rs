@@ -41,6 +41,29 @@ fn exit(tree: &Tree) -> Exit {
     }
 }
 
+/// A tree whose script has written a line, and the pipe that all of the tree has as its standard
+/// output.
+fn up(shim: &Shim, script: &str) -> (Tree, Started, io::PipeReader) {
+    let (mut reader, writer) = io::pipe().expect("a pipe");
+    let mut body = Body::default();
+    body.step(&Step::Session);
+    let index = body.descriptor(writer.as_fd());
+    body.step(&Step::Descriptor { index, target: 1 });
+    shell(&mut body, script);
+    let tree = shim.spawn(&body).expect("asked");
+    let started = tree.started().expect("runs");
+    drop(body);
+    drop(writer);
+    let mut line = [0; 3];
+    reader.read_exact(&mut line).expect("it is up");
+    (tree, started, reader)
+}
+
+fn signal(pid: i32, signal: rustix::process::Signal) {
+    let pid = Pid::from_raw(pid).expect("a number");
+    rustix::process::kill_process(pid, signal).expect("ours");
+}
+
 /// Everything that the tree writes to its standard output, run to its end.
 fn output(prepare: impl FnOnce(&mut Body<'_>)) -> String {
     let shim = shim();
@@ -196,24 +219,11 @@ fn a_kill_ends_the_whole_tree_and_counts_it() {
 #[test]
 fn a_dropped_tree_is_killed_with_what_left_its_session() {
     let shim = shim();
-    let (mut reader, writer) = io::pipe().expect("a pipe");
-    let mut body = Body::default();
-    body.step(&Step::Session);
-    let index = body.descriptor(writer.as_fd());
-    body.step(&Step::Descriptor { index, target: 1 });
-    shell(
-        &mut body,
-        "(setsid sh -c 'echo up; exec sleep 1000') & wait",
-    );
-    let tree = shim.spawn(&body).expect("asked");
-    tree.started().expect("runs");
-    drop(body);
-    drop(writer);
-    let mut up = [0; 3];
-    reader.read_exact(&mut up).expect("it is up");
+    let script = "(setsid sh -c 'echo up; exec sleep 1000') & wait";
+    let (tree, _, mut output) = up(&shim, script);
     drop(tree);
     // All that hold the pipe are gone.
-    assert_eq!(reader.read(&mut up).expect("the end"), 0);
+    assert_eq!(output.read(&mut [0]).expect("the end"), 0);
 }
 
 #[test]
@@ -262,22 +272,11 @@ fn signals_go_to_the_root_to_its_group_and_to_the_tree() {
 #[test]
 fn a_keeper_that_is_killed_leaves_nothing() {
     let shim = shim();
-    let (mut reader, writer) = io::pipe().expect("a pipe");
-    let mut body = Body::default();
-    body.step(&Step::Session);
-    let index = body.descriptor(writer.as_fd());
-    body.step(&Step::Descriptor { index, target: 1 });
-    shell(&mut body, "setsid sleep 1000 & echo up; exec sleep 1000");
-    let tree = shim.spawn(&body).expect("asked");
-    let root = tree.started().expect("runs");
-    drop(body);
-    drop(writer);
-    let mut up = [0; 3];
-    reader.read_exact(&mut up).expect("it is up");
-    let keeper = Pid::from_raw(root.keeper).expect("a number");
-    rustix::process::kill_process(keeper, rustix::process::Signal::KILL).expect("ours");
+    let script = "setsid sleep 1000 & echo up; exec sleep 1000";
+    let (tree, root, mut output) = up(&shim, script);
+    signal(root.keeper, rustix::process::Signal::KILL);
     assert_eq!(tree.next(SECONDS).expect("told"), None);
-    assert_eq!(reader.read(&mut up).expect("the end"), 0);
+    assert_eq!(output.read(&mut [0]).expect("the end"), 0);
 }
 
 #[test]
@@ -328,4 +327,140 @@ fn the_helper_runs_in_three_ways() {
     rustix::fs::chmod(&named, rustix::fs::Mode::from_raw_mode(0o755)).expect("set");
     program.named = Some(named);
     run(&program).expect("from a named path");
+}
+
+#[test]
+fn a_keeper_that_a_child_stops_is_continued() {
+    let shim = shim();
+    let (tree, root, _output) = up(&shim, "kill -STOP $PPID; echo up; exec sleep 1000");
+    tree.command(4, CommandKind::SignalGroup(0)).expect("sent");
+    assert_eq!(
+        event(&tree),
+        Event::Answer {
+            number: 4,
+            count: 1,
+            errno: 0
+        }
+    );
+    signal(root.keeper, rustix::process::Signal::STOP);
+    tree.command(5, CommandKind::SignalRoot(15)).expect("sent");
+    assert_eq!(
+        event(&tree),
+        Event::Answer {
+            number: 5,
+            count: 1,
+            errno: 0
+        }
+    );
+    assert_eq!(exit(&tree).status, 15);
+    assert_eq!(event(&tree), Event::Gone { killed: 0 });
+}
+
+#[test]
+fn a_keeper_whose_descriptors_are_taken_away_kills_its_tree() {
+    use rustix::process::{Resource, Rlimit, prlimit};
+    let shim = shim();
+    let (tree, root, mut output) = up(&shim, "setsid sleep 1000 & echo up; exec sleep 1000");
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    prlimit(Pid::from_raw(root.keeper), Resource::Nofile, none).expect("may be set");
+    tree.command(1, CommandKind::List).expect("sent");
+    let mut rest = Vec::new();
+    output
+        .read_to_end(&mut rest)
+        .expect("all that have it are gone");
+    while let Some(event) = tree.next(SECONDS).expect("told") {
+        assert!(matches!(event, Event::Left(_)), "{event:?}");
+    }
+}
+
+/// What is killed together must not be reaped by a parent of its own, or let go by the kernel since
+/// the parent ignores SIGCHLD.
+#[test]
+fn the_count_is_exact_whatever_parents_do_with_their_children() {
+    let shim = shim();
+    for before in ["trap '' CHLD", "true"] {
+        let sleeps = "sleep 1000 & ".repeat(20);
+        let script = format!("{before}; {sleeps} echo up; while :; do wait; done");
+        for _ in 0..5 {
+            let (tree, _, _output) = up(&shim, &script);
+            tree.command(1, CommandKind::Kill).expect("sent");
+            let mut killed = None;
+            while let Some(event) = tree.next(SECONDS).expect("told") {
+                if let Event::Gone { killed: count } = event {
+                    killed = Some(count);
+                }
+            }
+            assert_eq!(killed, Some(20), "{before}");
+        }
+    }
+}
+
+#[test]
+fn events_are_read_before_the_end_also_where_a_command_was_not_taken() {
+    let shim = shim();
+    for _ in 0..100 {
+        let mut body = Body::default();
+        body.step(&Step::Group);
+        shell(&mut body, "exit 3");
+        let tree = shim.spawn(&body).expect("asked");
+        tree.started().expect("runs");
+        for number in 0..3 {
+            // It may be gone already.
+            let _ = tree.command(number, CommandKind::SignalRoot(0));
+        }
+        let events = std::iter::from_fn(|| tree.next(SECONDS).expect("told"));
+        let told: Vec<_> = events
+            .filter(|it| !matches!(it, Event::Answer { .. }))
+            .collect();
+        assert!(
+            matches!(told[..], [Event::Exited(_), Event::Gone { killed: 0 }]),
+            "{told:?}"
+        );
+    }
+}
+
+#[test]
+fn a_root_that_is_stopped_before_its_failure_is_told_does_not_stay() {
+    let shim = shim();
+    let (mut reader, writer) = io::pipe().expect("a pipe");
+    let mut body = Body::default();
+    body.step(&Step::Session);
+    let index = body.descriptor(writer.as_fd());
+    body.step(&Step::Descriptor { index, target: 1 });
+    body.step(&Step::Execute(b"/no/such/program\0"));
+    let tree = shim.spawn(&body).expect("asked");
+    tree.started().expect_err("fails");
+    drop(body);
+    drop(writer);
+    assert_eq!(
+        reader.read(&mut [0]).expect("the end"),
+        0,
+        "nobody has it any more"
+    );
+    assert_eq!(tree.next(SECONDS).expect("told"), None);
+}
+
+#[test]
+fn the_helper_starts_without_standard_streams() {
+    let root = tempfile::tempdir().expect("a directory");
+    let path = root.path().join("helper");
+    std::fs::write(&path, program::bytes()).expect("written");
+    rustix::fs::chmod(&path, rustix::fs::Mode::from_raw_mode(0o755)).expect("set");
+    let (ours, theirs) = pair().expect("sockets");
+    let mut sh = Command::new("/bin/sh");
+    sh.args(["-c", r#"exec "$0" >&- 2>&-"#])
+        .arg(&path)
+        .stdin(Stdio::from(theirs));
+    let mut child = sh.spawn().expect("runs");
+    drop(sh);
+    let event = receive(ours.as_fd(), SECONDS).expect("told");
+    assert!(
+        matches!(event, Some(Event::Ready { has_null: true, .. })),
+        "{event:?}"
+    );
+    drop(ours);
+    assert!(child.wait().expect("ends").success());
 }
