@@ -178,7 +178,7 @@ impl<W: WriteEnd> Conversation<W> {
         Ok(asking)
     }
 
-    /// What may still come for a request that was cancelled, in units of the budget: items for
+    /// Returns the units of the budget that frames of a cancelled request may still cost: items for
     /// which there is credit, one item beyond it, and the reply.
     fn late_frames(&self) -> u64 {
         let longest = self.outbox.message_limit() / BYTES + 1;

@@ -376,8 +376,8 @@ fn a_keeper_whose_descriptors_are_taken_away_kills_its_tree() {
     }
 }
 
-/// What is killed together must not be reaped by a parent of its own, or let go by the kernel since
-/// the parent ignores SIGCHLD.
+/// Processes that are killed together must not be reaped by a parent of theirs, or let go by the
+/// kernel since the parent ignores SIGCHLD.
 #[test]
 fn the_count_is_exact_whatever_parents_do_with_their_children() {
     let shim = shim();
