@@ -97,7 +97,9 @@ impl ProcessHandle {
     /// it". Waits while the queue to this process is full, or the child has granted no credit.
     ///
     /// Cancel safety: dropped before the message has a place in the queue, nothing is sent; after
-    /// that all of it is. Whatever is dropped, no message is ever cut.
+    /// that all of it is. Whatever is dropped, no message is ever cut. Poll the future to its end or
+    /// drop it: one that waits for room and is kept without being polled holds the room that it is
+    /// given, which others then wait for.
     ///
     /// # Errors
     ///

@@ -24,6 +24,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod keeper;
+mod memory;
 mod setup;
 mod shim;
 mod sys;

@@ -423,7 +423,7 @@ fn events_are_read_before_the_end_also_where_a_command_was_not_taken() {
 }
 
 #[test]
-fn a_root_that_is_stopped_before_its_failure_is_told_does_not_stay() {
+fn a_root_is_reaped_before_its_failure_is_told() {
     let shim = shim();
     let (mut reader, writer) = io::pipe().expect("a pipe");
     let mut body = Body::default();
